@@ -1,0 +1,268 @@
+"""The protocol as typed data: `study.toml`, `endpoints.toml` and `parameters.csv`, and what to pull.
+
+The shipped files are the defaults; a study folder's `study.toml` overrides them key by key. An
+unknown key, a wrong type or a window that overlaps another is an error that names file and key.
+"""
+
+import csv
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from msgspec import Struct, field
+
+from fhir_msct import data
+from fhir_msct.errors import ConfigError
+
+
+class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class StudyKeys(_Section):
+    id: str
+    title: str = ""
+    timezone: str | None = None
+    data_cut: date | Literal["none"] | None = None
+
+
+class Server(_Section):
+    url: str | None = None
+    kind: Literal["hospital", "research"] = "hospital"
+    auth: Literal["none", "bearer"] = "none"
+    token_file: str | None = None
+
+
+class Push(_Section):
+    url: str | None = None
+    same_as_source: bool = False
+
+
+class Cohort(_Section):
+    patients: tuple[str, ...] = ()
+    group: str | None = None
+    research_study: str | None = None
+    diagnosis: tuple[str, ...] = ()
+    basis: str | None = None
+
+
+class Pull(_Section):
+    scope: Literal["types", "codes"] = "types"
+    page_size: int = 100
+
+
+class Accept(_Section):
+    accept_status: tuple[str, ...] = ("final", "amended", "corrected")
+    accept_event_status: tuple[str, ...] = ("completed",)
+    identifier_system: str | None = None
+
+
+class Course(_Section):
+    repeat_within_days: int
+    trusted: tuple[str, ...]
+
+
+class Visit(_Section):
+    """A scheduled visit: days of the course (no day 0) from which a value is taken, and its target."""
+
+    name: str
+    start: int = field(name="from")
+    stop: int = field(name="to")
+    target: int
+
+
+class Statistics(_Section):
+    exact_pairs: int
+    conf: float
+    min_ci_n: int
+
+
+class Recurrence(_Section):
+    states: tuple[str, ...]
+    laboratory: bool = False
+    enzyme_times_nadir: int = 2
+    strength_below_best: int = 20
+
+
+class Safety(_Section):
+    sources: tuple[str, ...] = ()
+
+
+class Endpoint(_Section):
+    """One family of endpoints; `paramcds` expands it to `<id>_<paramcd>` when there are several."""
+
+    id: str
+    rule: Literal[
+        "ever_better", "response", "change", "normal", "finding_improved",
+        "recurrence", "retreated", "death", "event",
+    ]  # fmt: skip
+    course: int
+    populations: tuple[Literal["INFUSED", "EVALUABLE", "ABN"], ...]
+    words: str
+    source: str
+    paramcds: tuple[str, ...] = ()
+    avisit: str = ""
+    threshold: int | None = None
+    finding: str = ""
+    judgement: str = ""
+    event: str = ""
+
+    def name(self, paramcd: str) -> str:
+        """The endpoint's code for one parameter: `RESP20_CK`; `CKNORM` names its parameter itself."""
+        return f"{self.id}_{paramcd}" if len(self.paramcds) > 1 else self.id
+
+
+class Parameter(Struct, frozen=True, kw_only=True):
+    """What is measured under one `paramcd`, in which unit, and which direction is better."""
+
+    paramcd: str
+    param: str
+    study_unit: str
+    direction: Literal["lower", "higher", ""]
+    low: int | None
+    high: int | None
+    scale: str
+    enzyme: bool
+    baseline_from: int
+    baseline_to: int
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """Everything that is decided before the first number is read."""
+
+    study: StudyKeys
+    server: Server
+    push: Push
+    cohort: Cohort
+    pull: Pull
+    records: Accept
+    course: Course
+    visits: tuple[Visit, ...]
+    statistics: Statistics
+    recurrence: Recurrence
+    safety: Safety
+    endpoints: tuple[Endpoint, ...]
+    parameters: dict[str, Parameter]
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The study's time zone (rule D1), if it has one."""
+        return ZoneInfo(self.study.timezone) if self.study.timezone else None
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What to ask a source for: types, and how the cohort is found. Knows nothing of the trial."""
+
+    types: tuple[str, ...]
+    cohort: Cohort
+    codes: dict[str, tuple[str, ...]] = {}
+    """Per type, `system|code` to ask for when only the study's codes may be pulled; else empty."""
+    page_size: int = 100
+
+
+class _File(_Section):
+    study: StudyKeys
+    server: Server
+    push: Push
+    cohort: Cohort
+    pull: Pull
+    records: Accept
+    course: Course
+    visit: tuple[Visit, ...]
+    statistics: Statistics
+    recurrence: Recurrence
+    safety: Safety
+
+
+def load(folder: Path | None = None) -> Plan:
+    """The plan of a study folder over the shipped defaults; the defaults alone without a folder.
+
+    Raises ConfigError with file and key.
+    """
+    shipped = data.mappings()
+    tree = _toml(shipped / "study.toml")
+    at = shipped / "study.toml"
+    if folder is not None:
+        at = folder / "study.toml"
+        if not at.is_file():
+            raise ConfigError(f"{at} does not exist: run `fhir-msct init {folder}` first")
+        tree = _overridden(tree, _toml(at))
+    checked = _convert(tree, _File, at)
+    endpoints = _convert(_toml(shipped / "endpoints.toml"), _Endpoints, shipped / "endpoints.toml")
+    parts = {f: getattr(checked, f) for f in _File.__struct_fields__ if f != "visit"}
+    plan = Plan(
+        **parts,
+        visits=_disjoint(checked.visit, at),
+        endpoints=endpoints.endpoint,
+        parameters=_parameters(shipped / "parameters.csv"),
+    )
+    _check(plan, at)
+    return plan
+
+
+class _Endpoints(_Section):
+    endpoint: tuple[Endpoint, ...]
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from None
+
+
+def _overridden(shipped: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Key by key: a table is merged, anything else (also a list of tables) replaces the default."""
+    merged = dict(shipped)
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(shipped.get(key), dict)
+        merged[key] = _overridden(shipped[key], value) if both else value
+    return merged
+
+
+def _convert[T](tree: dict[str, Any], kind: type[T], path: Path) -> T:
+    try:
+        return msgspec.convert(tree, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _disjoint(visits: tuple[Visit, ...], path: Path) -> tuple[Visit, ...]:
+    for before, after in zip(visits, visits[1:], strict=False):
+        if not before.start <= before.target <= before.stop < after.start:
+            raise ConfigError(f"{path}: visit {before.name}: wants from <= target <= to, before {after.name}")
+    return visits
+
+
+def _check(plan: Plan, path: Path) -> None:
+    try:
+        _ = plan.zone
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(f"{path}: study.timezone: no such time zone: {plan.study.timezone}") from None
+    known = {visit.name for visit in plan.visits}
+    for endpoint in plan.endpoints:
+        if endpoint.avisit and endpoint.avisit not in known:
+            raise ConfigError(f"{path}: endpoint {endpoint.id}: no visit is called {endpoint.avisit}")
+
+
+def _parameters(path: Path) -> dict[str, Parameter]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["paramcd"]: _parameter(row) for row in csv.DictReader(file)}
+
+
+def _parameter(row: dict[str, str]) -> Parameter:
+    return Parameter(
+        paramcd=row["paramcd"],
+        param=row["param"],
+        study_unit=row["study_unit"],
+        direction=row["direction"],  # type: ignore[arg-type]
+        low=int(row["low"]) if row["low"] else None,
+        high=int(row["high"]) if row["high"] else None,
+        scale=row["scale"],
+        enzyme=row["enzyme"] == "Y",
+        baseline_from=int(row["baseline_from"]),
+        baseline_to=int(row["baseline_to"]),
+    )

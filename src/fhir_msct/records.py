@@ -1,0 +1,277 @@
+"""The study's records: one frozen row each, in CDISC words, always with the resource version it came from.
+
+A record holds the *holes* of its mapping (what can be read from a resource and written back) and
+fields *derived* from them, which are computed and never edited. The rows of `records/*.csv` and
+`outcomes/*.csv` are these records, column by column.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from msgspec import Struct
+
+
+class When(Struct, frozen=True, gc=False):
+    """One element of a choice type such as `effective[x]`: its kind, its value, and a Period's end."""
+
+    kind: str
+    value: Any
+    end: str | None = None
+
+
+class Resource(Struct, frozen=True, gc=False):
+    """One FHIR resource exactly as it came: its bytes, and where and when the server says it belongs."""
+
+    type: str
+    id: str | None
+    body: bytes
+    version: str | None = None
+    lastupdated: str | None = None
+    full_url: str | None = None
+    subsetted: bool = False
+    deleted: bool = False
+    where: str = ""
+    """File and place it was cut from, for reports."""
+
+
+class SetAside(Struct, frozen=True, gc=False):
+    """A resource that could not become a record, with the reason code and where to look."""
+
+    type: str
+    id: str
+    source: str
+    reason: str
+    detail: str = ""
+    where: str = ""
+
+
+class Subject(Struct, frozen=True, kw_only=True):
+    """One patient of the study (Patient -> ADSL)."""
+
+    # holes
+    id: str | None = None
+    sex: str | None = None
+    birth: str | None = None
+    death: When | None = None
+    # derived
+    usubjid: str = ""
+    age: int | None = None
+    """Whole years at the first infusion; None without one, or with a partial birth date."""
+    dx: str = ""
+    dthdt: str = ""
+    """Date of death as written; `Y` where the server only says that the patient died."""
+    trtsdt: date | None = None
+    courses: int = 0
+    infusedfl: str = "N"
+    evalfl: str = "N"
+    excluded_why: str = ""
+    source: str = ""
+    flags: tuple[str, ...] = ()
+
+
+class Measurement(Struct, frozen=True, kw_only=True):
+    """One measured value (Observation -> LB/QS/MK row with ADaM words)."""
+
+    # holes
+    id: str | None = None
+    status: str = ""
+    paramcd: str = ""
+    subject: str = ""
+    when: When | None = None
+    value: Decimal | None = None
+    comparator: str | None = None
+    unit_text: str | None = None
+    unit_system: str | None = None
+    unit: str | None = None
+    side: str | None = None
+    low: Decimal | None = None
+    high: Decimal | None = None
+    # derived
+    usubjid: str = ""
+    param: str = ""
+    adtc: str = ""
+    aendtc: str = ""
+    adt: date | None = None
+    aval: Decimal | None = None
+    """In the study's unit, as printed: exact, or 15 significant digits with the flag `rounded`."""
+    avalu: str = ""
+    orres: str = ""
+    orresu: str = ""
+    orcode: str = ""
+    orsystem: str = ""
+    anrlo: Decimal | None = None
+    anrhi: Decimal | None = None
+    scale: str = ""
+    source: str = ""
+    lastupdated: str = ""
+    code_row: str = ""
+    unit_row: str = ""
+    flags: tuple[str, ...] = ()
+    factor: Fraction | None = None
+    """Study units in one unit as received; `exact` is `orres * factor`."""
+    ornrlo: str = ""
+    ornrhi: str = ""
+    range_factor: Fraction | None = None
+    identifiers: tuple[str, ...] = ()
+    """Business identifiers, `system|value`: the same one twice is the same result sent twice."""
+
+    @property
+    def exact(self) -> Fraction | None:
+        """The value in the study's unit, exactly."""
+        if not self.orres or self.factor is None:
+            return None
+        return Fraction(Decimal(self.orres)) * self.factor
+
+    @property
+    def exact_low(self) -> Fraction | None:
+        """Lower limit of normal in the study's unit, exactly."""
+        return self._limit(self.ornrlo)
+
+    @property
+    def exact_high(self) -> Fraction | None:
+        """Upper limit of normal in the study's unit, exactly."""
+        return self._limit(self.ornrhi)
+
+    def _limit(self, text: str) -> Fraction | None:
+        if not text or self.range_factor is None:
+            return None
+        return Fraction(Decimal(text)) * self.range_factor
+
+
+class Transplant(Struct, frozen=True, kw_only=True):
+    """One resource that says cells were infused (Procedure or MedicationAdministration -> EX)."""
+
+    # holes
+    id: str | None = None
+    status: str = ""
+    subject: str = ""
+    when: When | None = None
+    cell_source: str | None = None
+    dose: Decimal | None = None
+    doseu: str | None = None
+    # derived
+    usubjid: str = ""
+    course: int | None = None
+    """Treatment course it belongs to; None while it awaits review."""
+    infusion: int | None = None
+    """Number of the infusion within its subject; resources of one date share it."""
+    exstdtc: str = ""
+    exendtc: str = ""
+    exstdt: date | None = None
+    product: str = ""
+    recognised_by: str = ""
+    """`product code`, `local code`, `code + text` or `text only`."""
+    source: str = ""
+    lastupdated: str = ""
+    flags: tuple[str, ...] = ()
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """A diagnosis, a manifestation, or an investigator's judgement of one (Condition, Observation)."""
+
+    # holes
+    id: str | None = None
+    status: str = ""
+    term: str = ""
+    subject: str = ""
+    when: When | None = None
+    abated: When | None = None
+    recorded: str | None = None
+    state: str | None = None
+    # derived
+    usubjid: str = ""
+    finding: str = ""
+    """`ILD`, `ULCER`, `DX`, or a judgement: `ILDRESP`, `ULCRESP`."""
+    adtc: str = ""
+    aendtc: str = ""
+    adt: date | None = None
+    aendt: date | None = None
+    source: str = ""
+    lastupdated: str = ""
+    flags: tuple[str, ...] = ()
+
+
+class Analysis(Struct, frozen=True, kw_only=True):
+    """One row of `analysis.csv` (ADaM BDS): a value in its course and visit, chosen or not, and why."""
+
+    usubjid: str
+    paramcd: str
+    course: int | None = None
+    avisit: str = ""
+    adt: date | None = None
+    ady: int | None = None
+    cady: int | None = None
+    aval: Fraction | None = None
+    avalu: str = ""
+    comparator: str = ""
+    base: Fraction | None = None
+    chg: Fraction | None = None
+    pchg: Fraction | None = None
+    ablfl: str = ""
+    anl01fl: str = ""
+    why_not: str = ""
+    flags: tuple[str, ...] = ()
+    source: str = ""
+    """Every resource version the value rests on, separated by one space."""
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """One subject's answer to one endpoint in one course (`by_subject.csv`)."""
+
+    usubjid: str
+    course: int
+    endpoint: str
+    value: str = ""
+    """Decimal text for a number, a date or a word otherwise; empty when not evaluable."""
+    unit: str = ""
+    status: str = ""
+    """`met`, `not met`, `not evaluable` or `value`."""
+    reason: str = ""
+    source: str = ""
+    paramcd: str = ""
+    avisit: str = ""
+    adt: date | None = None
+    """Date the answer is about: the visit's value, or the event."""
+    base_adt: date | None = None
+
+
+COLUMNS: dict[type, tuple[str, ...]] = {
+    Subject: (
+        *("usubjid", "sex", "age", "dx", "dthdt", "trtsdt", "courses", "infusedfl", "evalfl"),
+        *("excluded_why", "source", "flags"),
+    ),
+    Measurement: (
+        *("usubjid", "paramcd", "param", "adtc", "aendtc", "adt", "aval", "avalu", "comparator"),
+        *("orres", "orresu", "orcode", "orsystem", "anrlo", "anrhi", "scale", "side", "status"),
+        *("source", "lastupdated", "code_row", "unit_row", "flags"),
+        *("factor", "ornrlo", "ornrhi", "range_factor", "identifiers"),
+    ),
+    Transplant: (
+        *("usubjid", "course", "infusion", "exstdtc", "exendtc", "product", "cell_source", "dose"),
+        *("doseu", "recognised_by", "status", "source", "flags", "exstdt", "lastupdated"),
+    ),
+    Finding: (
+        *("usubjid", "finding", "adtc", "state", "source", "flags"),
+        *("term", "aendtc", "status", "adt", "aendt", "lastupdated"),
+    ),
+    SetAside: ("type", "id", "source", "reason", "detail", "where"),
+    Analysis: (
+        *("usubjid", "paramcd", "course", "avisit", "adt", "ady", "cady", "aval", "avalu"),
+        *("comparator", "base", "chg", "pchg", "ablfl", "anl01fl", "why_not", "flags", "source"),
+    ),
+    Outcome: (
+        *("usubjid", "course", "endpoint", "value", "unit", "status", "reason", "source"),
+        *("paramcd", "avisit", "adt", "base_adt"),
+    ),
+}
+"""The columns of each file, in order. Columns may be added at the end; none is renamed."""
+
+
+def columns_of(records: Iterable[Any], kind: type) -> Iterator[tuple[Any, ...]]:
+    """Each record as the tuple of its columns, in file order."""
+    names = COLUMNS[kind]
+    for record in records:
+        yield tuple(getattr(record, name) for name in names)
