@@ -8,7 +8,7 @@ import csv
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -16,6 +16,9 @@ from msgspec import Struct, field
 
 from fhir_msct import data
 from fhir_msct.errors import ConfigError
+
+
+T = TypeVar("T")
 
 
 class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -223,7 +226,7 @@ def _overridden(shipped: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _convert[T](tree: dict[str, Any], kind: type[T], path: Path) -> T:
+def _convert(tree: dict[str, Any], kind: type[T], path: Path) -> T:
     try:
         return msgspec.convert(tree, kind)
     except msgspec.ValidationError as error:
