@@ -5,6 +5,7 @@ unknown key, a wrong type or a window that overlaps another is an error that nam
 """
 
 import csv
+import itertools
 import tomllib
 from datetime import date
 from pathlib import Path
@@ -15,36 +16,37 @@ import msgspec
 from msgspec import Struct, field
 
 from fhir_msct import data
+from fhir_msct.dates import calendar_date
 from fhir_msct.errors import ConfigError
-
 
 T = TypeVar("T")
 
 
-class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Section(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     pass
 
 
-class StudyKeys(_Section):
+class StudyKeys(_Section, frozen=True, kw_only=True):
     id: str
     title: str = ""
     timezone: str | None = None
-    data_cut: date | Literal["none"] | None = None
+    data_cut: str | None = None
+    """An ISO date, "none", or nothing: then the server's clock at the last complete pull decides."""
 
 
-class Server(_Section):
+class Server(_Section, frozen=True, kw_only=True):
     url: str | None = None
     kind: Literal["hospital", "research"] = "hospital"
     auth: Literal["none", "bearer"] = "none"
     token_file: str | None = None
 
 
-class Push(_Section):
+class Push(_Section, frozen=True, kw_only=True):
     url: str | None = None
     same_as_source: bool = False
 
 
-class Cohort(_Section):
+class Cohort(_Section, frozen=True, kw_only=True):
     patients: tuple[str, ...] = ()
     group: str | None = None
     research_study: str | None = None
@@ -52,23 +54,23 @@ class Cohort(_Section):
     basis: str | None = None
 
 
-class Pull(_Section):
+class Pull(_Section, frozen=True, kw_only=True):
     scope: Literal["types", "codes"] = "types"
     page_size: int = 100
 
 
-class Accept(_Section):
+class Accept(_Section, frozen=True, kw_only=True):
     accept_status: tuple[str, ...] = ("final", "amended", "corrected")
     accept_event_status: tuple[str, ...] = ("completed",)
     identifier_system: str | None = None
 
 
-class Course(_Section):
+class Course(_Section, frozen=True, kw_only=True):
     repeat_within_days: int
     trusted: tuple[str, ...]
 
 
-class Visit(_Section):
+class Visit(_Section, frozen=True, kw_only=True):
     """A scheduled visit: days of the course (no day 0) from which a value is taken, and its target."""
 
     name: str
@@ -77,24 +79,24 @@ class Visit(_Section):
     target: int
 
 
-class Statistics(_Section):
+class Statistics(_Section, frozen=True, kw_only=True):
     exact_pairs: int
     conf: float
     min_ci_n: int
 
 
-class Recurrence(_Section):
+class Recurrence(_Section, frozen=True, kw_only=True):
     states: tuple[str, ...]
     laboratory: bool = False
     enzyme_times_nadir: int = 2
     strength_below_best: int = 20
 
 
-class Safety(_Section):
+class Safety(_Section, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()
 
 
-class Endpoint(_Section):
+class Endpoint(_Section, frozen=True, kw_only=True):
     """One family of endpoints; `paramcds` expands it to `<id>_<paramcd>` when there are several."""
 
     id: str
@@ -166,7 +168,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     page_size: int = 100
 
 
-class _File(_Section):
+class _File(_Section, frozen=True, kw_only=True):
     study: StudyKeys
     server: Server
     push: Push
@@ -193,6 +195,9 @@ def load(folder: Path | None = None) -> Plan:
         if not at.is_file():
             raise ConfigError(f"{at} does not exist: run `fhir-msct init {folder}` first")
         tree = _overridden(tree, _toml(at))
+    cut = tree.get("study", {}).get("data_cut")
+    if isinstance(cut, date):
+        tree["study"]["data_cut"] = cut.isoformat()
     checked = _convert(tree, _File, at)
     endpoints = _convert(_toml(shipped / "endpoints.toml"), _Endpoints, shipped / "endpoints.toml")
     parts = {f: getattr(checked, f) for f in _File.__struct_fields__ if f != "visit"}
@@ -206,7 +211,7 @@ def load(folder: Path | None = None) -> Plan:
     return plan
 
 
-class _Endpoints(_Section):
+class _Endpoints(_Section, frozen=True, kw_only=True):
     endpoint: tuple[Endpoint, ...]
 
 
@@ -234,13 +239,19 @@ def _convert(tree: dict[str, Any], kind: type[T], path: Path) -> T:
 
 
 def _disjoint(visits: tuple[Visit, ...], path: Path) -> tuple[Visit, ...]:
-    for before, after in zip(visits, visits[1:], strict=False):
-        if not before.start <= before.target <= before.stop < after.start:
-            raise ConfigError(f"{path}: visit {before.name}: wants from <= target <= to, before {after.name}")
+    for visit in visits:
+        if not visit.start <= visit.target <= visit.stop:
+            raise ConfigError(f"{path}: visit {visit.name}: wants from <= target <= to")
+    for before, after in itertools.pairwise(visits):
+        if before.stop >= after.start:
+            raise ConfigError(f"{path}: visits {before.name} and {after.name} overlap or are out of order")
     return visits
 
 
 def _check(plan: Plan, path: Path) -> None:
+    cut = plan.study.data_cut
+    if cut not in (None, "none") and calendar_date(cut) is None:
+        raise ConfigError(f'{path}: study.data_cut: wants a date such as 2024-06-30, or "none"')
     try:
         _ = plan.zone
     except (ZoneInfoNotFoundError, ValueError, OSError):
