@@ -43,3 +43,8 @@ def scaled(value: Decimal, factor: Fraction) -> Decimal:
     A factor of one keeps the value's own digits.
     """
     return value if factor == 1 else Decimal(decimal_text(Fraction(value) * factor))
+
+
+def float_text(number: float) -> str:
+    """A statistic with 15 significant digits: the same text on every machine."""
+    return format(number, ".15g")

@@ -1,11 +1,10 @@
 """The study's records: one frozen row each, in CDISC words, always with the resource version it came from.
 
 A record holds the *holes* of its mapping (what can be read from a resource and written back) and
-fields *derived* from them, which are computed and never edited. The rows of `records/*.csv` and
-`outcomes/*.csv` are these records, column by column.
+fields *derived* from them, which are computed and never edited. The rows of `records/*.csv` are these
+records, column by column (`tables.py`).
 """
 
-from collections.abc import Iterable, Iterator
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -33,6 +32,8 @@ class Resource(Struct, frozen=True, gc=False):
     full_url: str | None = None
     subsetted: bool = False
     deleted: bool = False
+    same_id: bool = False
+    """Another body claims the same type and id, and no version says which is newer."""
     where: str = ""
     """File and place it was cut from, for reports."""
 
@@ -194,84 +195,11 @@ class Finding(Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...] = ()
 
 
-class Analysis(Struct, frozen=True, kw_only=True):
-    """One row of `analysis.csv` (ADaM BDS): a value in its course and visit, chosen or not, and why."""
+class StudyRecords(Struct, frozen=True, kw_only=True):
+    """All records of one study, as the `records` stage leaves them."""
 
-    usubjid: str
-    paramcd: str
-    course: int | None = None
-    avisit: str = ""
-    adt: date | None = None
-    ady: int | None = None
-    cady: int | None = None
-    aval: Fraction | None = None
-    avalu: str = ""
-    comparator: str = ""
-    base: Fraction | None = None
-    chg: Fraction | None = None
-    pchg: Fraction | None = None
-    ablfl: str = ""
-    anl01fl: str = ""
-    why_not: str = ""
-    flags: tuple[str, ...] = ()
-    source: str = ""
-    """Every resource version the value rests on, separated by one space."""
-
-
-class Outcome(Struct, frozen=True, kw_only=True):
-    """One subject's answer to one endpoint in one course (`by_subject.csv`)."""
-
-    usubjid: str
-    course: int
-    endpoint: str
-    value: str = ""
-    """Decimal text for a number, a date or a word otherwise; empty when not evaluable."""
-    unit: str = ""
-    status: str = ""
-    """`met`, `not met`, `not evaluable` or `value`."""
-    reason: str = ""
-    source: str = ""
-    paramcd: str = ""
-    avisit: str = ""
-    adt: date | None = None
-    """Date the answer is about: the visit's value, or the event."""
-    base_adt: date | None = None
-
-
-COLUMNS: dict[type, tuple[str, ...]] = {
-    Subject: (
-        *("usubjid", "sex", "age", "dx", "dthdt", "trtsdt", "courses", "infusedfl", "evalfl"),
-        *("excluded_why", "source", "flags"),
-    ),
-    Measurement: (
-        *("usubjid", "paramcd", "param", "adtc", "aendtc", "adt", "aval", "avalu", "comparator"),
-        *("orres", "orresu", "orcode", "orsystem", "anrlo", "anrhi", "scale", "side", "status"),
-        *("source", "lastupdated", "code_row", "unit_row", "flags"),
-        *("factor", "ornrlo", "ornrhi", "range_factor", "identifiers"),
-    ),
-    Transplant: (
-        *("usubjid", "course", "infusion", "exstdtc", "exendtc", "product", "cell_source", "dose"),
-        *("doseu", "recognised_by", "status", "source", "flags", "exstdt", "lastupdated"),
-    ),
-    Finding: (
-        *("usubjid", "finding", "adtc", "state", "source", "flags"),
-        *("term", "aendtc", "status", "adt", "aendt", "lastupdated"),
-    ),
-    SetAside: ("type", "id", "source", "reason", "detail", "where"),
-    Analysis: (
-        *("usubjid", "paramcd", "course", "avisit", "adt", "ady", "cady", "aval", "avalu"),
-        *("comparator", "base", "chg", "pchg", "ablfl", "anl01fl", "why_not", "flags", "source"),
-    ),
-    Outcome: (
-        *("usubjid", "course", "endpoint", "value", "unit", "status", "reason", "source"),
-        *("paramcd", "avisit", "adt", "base_adt"),
-    ),
-}
-"""The columns of each file, in order. Columns may be added at the end; none is renamed."""
-
-
-def columns_of(records: Iterable[Any], kind: type) -> Iterator[tuple[Any, ...]]:
-    """Each record as the tuple of its columns, in file order."""
-    names = COLUMNS[kind]
-    for record in records:
-        yield tuple(getattr(record, name) for name in names)
+    subjects: tuple[Subject, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    transplants: tuple[Transplant, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    set_aside: tuple[SetAside, ...] = ()

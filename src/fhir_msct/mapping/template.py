@@ -191,7 +191,7 @@ class _Parser:
         if value and isinstance(value[0], str) and value[0].startswith("@"):
             step, value = value[0][1:], value[1:]
         if not value or (step and len(value) != 1) or step not in ("", "each", *LOOKED_AT):
-            raise self.wrong(path, "wants items, or [\"@step\", item] with a step that exists")
+            raise self.wrong(path, 'wants items, or ["@step", item] with a step that exists')
         return Items(step, tuple(self.item(kind, part, step, path) for part in value))
 
     def item(self, kind: str, part: Any, step: str, path: str) -> Object | Hole:

@@ -1,0 +1,147 @@
+"""Records and results as CSV files, and back: UTF-8, LF, sorted by key, empty = missing, values verbatim.
+
+The columns are a contract: they may be added at the end, never renamed. The same rows give the same
+bytes. What is read back equals what was written (a law; a number without end is written with 15
+significant digits, except `factor`, which stays a fraction).
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import quote, unquote
+
+from fhir_msct.errors import InputError
+from fhir_msct.exact import decimal_text, float_text
+from fhir_msct.records import Finding, Measurement, SetAside, Subject, Transplant
+from fhir_msct.results import Analysis, Answer, Outcome, VisitSummary
+
+T = TypeVar("T")
+
+COLUMNS: dict[type, tuple[str, ...]] = {
+    Subject: (
+        *("usubjid", "sex", "age", "dx", "dthdt", "trtsdt", "courses", "infusedfl", "evalfl"),
+        *("excluded_why", "source", "flags"),
+    ),
+    Measurement: (
+        *("usubjid", "paramcd", "param", "adtc", "aendtc", "adt", "aval", "avalu", "comparator"),
+        *("orres", "orresu", "orcode", "orsystem", "anrlo", "anrhi", "scale", "side", "status"),
+        *("source", "lastupdated", "code_row", "unit_row", "flags"),
+        *("factor", "ornrlo", "ornrhi", "range_factor", "identifiers"),
+    ),
+    Transplant: (
+        *("usubjid", "course", "infusion", "exstdtc", "exendtc", "product", "cell_source", "dose"),
+        *("doseu", "recognised_by", "status", "source", "flags", "exstdt", "lastupdated"),
+    ),
+    Finding: (
+        *("usubjid", "finding", "adtc", "state", "source", "flags"),
+        *("term", "aendtc", "status", "adt", "aendt", "lastupdated"),
+    ),
+    SetAside: ("type", "id", "source", "reason", "detail", "where"),
+    Analysis: (
+        *("usubjid", "paramcd", "course", "avisit", "adt", "ady", "cady", "aval", "avalu"),
+        *("comparator", "base", "chg", "pchg", "ablfl", "anl01fl", "why_not", "flags", "source"),
+    ),
+    Outcome: (
+        *("usubjid", "course", "endpoint", "value", "unit", "status", "reason", "source"),
+        *("paramcd", "avisit", "adt", "base_adt", "base", "aval"),
+    ),
+    VisitSummary: VisitSummary.__struct_fields__,
+    Answer: Answer.__struct_fields__,
+}
+"""The columns of each file, in order."""
+
+KEYS: dict[type, tuple[str, ...]] = {
+    Subject: ("usubjid", "source"),
+    Measurement: ("usubjid", "paramcd", "adtc", "source", "orres"),
+    Transplant: ("usubjid", "exstdtc", "source"),
+    Finding: ("usubjid", "finding", "adtc", "source"),
+    SetAside: ("type", "id", "source", "where"),
+}
+"""What the rows of a file are sorted by; results come in the plan's own order."""
+
+
+def csv_bytes(rows: Iterable[Any], kind: type) -> bytes:
+    """The whole file: a header line and one line a row, in the order of `KEYS`."""
+    columns = COLUMNS[kind]
+    lines = [tuple(_cell(name, getattr(row, name)) for name in columns) for row in rows]
+    if keys := KEYS.get(kind):
+        places = [columns.index(key) for key in keys]
+        lines.sort(key=lambda line: (*(line[n] for n in places), line))
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(lines)
+    return out.getvalue().encode("utf-8")
+
+
+def read_csv(path: Path, kind: type[T]) -> tuple[T, ...]:
+    """The rows of one file as records.
+
+    Raises InputError with file and line where a column is missing or a cell cannot be read.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: run the stage that writes it first")
+    readers = _readers(kind)
+    with path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file)
+        missing = [name for name in readers if name not in (table.fieldnames or ())]
+        if missing:
+            raise InputError(f"{path}: no column {missing[0]}")
+        return tuple(_row(kind, readers, row, f"{path}:{table.line_num}") for row in table)
+
+
+def cell(value: Any) -> str:
+    """One value as it stands in a file."""
+    if value is None:
+        return ""
+    if isinstance(value, Fraction | Decimal):
+        return decimal_text(value)
+    if isinstance(value, float):
+        return float_text(value)
+    if isinstance(value, tuple):
+        return " ".join(quote(item, safe=":/|.-_~@#+?=&") for item in value)
+    return str(value)
+
+
+def _cell(name: str, value: Any) -> str:
+    """A unit factor stays a fraction, so that the exact value can be computed again from the file."""
+    return str(value) if isinstance(value, Fraction) and name in ("factor", "range_factor") else cell(value)
+
+
+def _row(kind: type[T], readers: dict[str, Callable[[str], Any]], row: dict[str, str], where: str) -> T:
+    try:
+        return kind(**{name: read(row[name] or "") for name, read in readers.items()})
+    except (ValueError, ArithmeticError) as error:
+        raise InputError(f"{where}: a cell cannot be read: {type(error).__name__}") from None
+
+
+def _readers(kind: type) -> dict[str, Callable[[str], Any]]:
+    hints = get_type_hints(kind)
+    return {name: _reader(hints[name]) for name in COLUMNS[kind]}
+
+
+def _reader(hint: Any) -> Callable[[str], Any]:
+    """How a cell becomes a value of this type; an empty cell is None where None is allowed."""
+    if get_origin(hint) is tuple:
+        return lambda text: tuple(unquote(item) for item in text.split())
+    if get_origin(hint) is not UnionType:
+        return _SIMPLE[hint]
+    kinds = [part for part in get_args(hint) if part is not NoneType]
+    read = _SIMPLE[kinds[0]]
+    return lambda text: read(text) if text else None
+
+
+_SIMPLE: dict[type, Callable[[str], Any]] = {
+    str: str,
+    int: int,
+    float: float,
+    date: date.fromisoformat,
+    Decimal: Decimal,
+    Fraction: Fraction,
+}
