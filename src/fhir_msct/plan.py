@@ -62,6 +62,7 @@ class Pull(_Section, frozen=True, kw_only=True):
 class Accept(_Section, frozen=True, kw_only=True):
     accept_status: tuple[str, ...] = ("final", "amended", "corrected")
     accept_event_status: tuple[str, ...] = ("completed",)
+    accept_verification: tuple[str, ...] = ("confirmed",)
     identifier_system: str | None = None
 
 
@@ -86,9 +87,12 @@ class Statistics(_Section, frozen=True, kw_only=True):
 
 
 class Recurrence(_Section, frozen=True, kw_only=True):
+    terms: tuple[str, ...]
     states: tuple[str, ...]
     laboratory: bool = False
+    enzymes: tuple[str, ...]
     enzyme_times_nadir: int = 2
+    strengths: tuple[str, ...]
     strength_below_best: int = 20
 
 
@@ -131,6 +135,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
     high: int | None
     scale: str
     enzyme: bool
+    sided: bool
+    """Scored on one side of the body, so that values of two sides are never compared (rule D12)."""
     baseline_from: int
     baseline_to: int
 
@@ -277,6 +283,7 @@ def _parameter(row: dict[str, str]) -> Parameter:
         high=int(row["high"]) if row["high"] else None,
         scale=row["scale"],
         enzyme=row["enzyme"] == "Y",
+        sided=row["sided"] == "Y",
         baseline_from=int(row["baseline_from"]),
         baseline_to=int(row["baseline_to"]),
     )

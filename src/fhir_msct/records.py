@@ -175,7 +175,8 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     # holes
     id: str | None = None
-    status: str = ""
+    status: str | None = None
+    """Of a judgement its Observation's; of a Condition its verification, where it says one."""
     term: str = ""
     subject: str = ""
     when: When | None = None
@@ -193,6 +194,40 @@ class Finding(Struct, frozen=True, kw_only=True):
     source: str = ""
     lastupdated: str = ""
     flags: tuple[str, ...] = ()
+
+
+class DerivedOutcome(Struct, frozen=True, kw_only=True):
+    """One answer of one subject as it goes back to a server (an Observation that carries our tag)."""
+
+    id: str | None = None
+    study: str = ""
+    identifier: str = ""
+    research_study: str = ""
+    device: str = ""
+    status: str = ""
+    """`preliminary` unless every input is final, amended or corrected."""
+    category: str | None = None
+    endpoint: str = ""
+    rule: str = ""
+    subject: str = ""
+    when: When | None = None
+    issued: str | None = None
+    """The newest input's issued or effective instant; never the time of the run."""
+    value: Decimal | None = None
+    unit_text: str | None = None
+    unit: str | None = None
+    answer: str | None = None
+    """`met` or `not-met`; only one of answer, value, day and word is there."""
+    day: str | None = None
+    word: str | None = None
+    derived_from: str | None = None
+    """JSON list of references to the Observations it rests on, each with its version."""
+    part_of: str | None = None
+    """JSON list of references to the infusions of the course."""
+    base: Decimal | None = None
+    base_unit: str | None = None
+    aval: Decimal | None = None
+    aval_unit: str | None = None
 
 
 class StudyRecords(Struct, frozen=True, kw_only=True):

@@ -40,7 +40,7 @@ COLUMNS: dict[type, tuple[str, ...]] = {
     ),
     Finding: (
         *("usubjid", "finding", "adtc", "state", "source", "flags"),
-        *("term", "aendtc", "status", "adt", "aendt", "lastupdated"),
+        *("term", "aendtc", "status", "adt", "aendt", "lastupdated", "recorded"),
     ),
     SetAside: ("type", "id", "source", "reason", "detail", "where"),
     Analysis: (

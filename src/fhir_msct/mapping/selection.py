@@ -10,7 +10,8 @@ from typing import Any
 
 from fhir_msct.mapping.template import Constant, Field, Hole, Items, Object
 
-Pick = Callable[[Any], "int | None"]
+Pick = Callable[..., "int | None"]
+"""A list of items, and who they are about -> the index of the one that is meant."""
 
 
 class Ambiguous(Exception):
@@ -40,11 +41,17 @@ def _field_conditions(field: Field, x: str) -> Iterator[str]:
 
 
 def hole_conditions(hole: Hole, x: str) -> Iterator[str]:
-    """The conditions of one hole: a value from its list, or a coding from its table."""
+    """The conditions of one hole: a value from its list, or a coding from its table.
+
+    A hole that may be absent selects nothing.
+    """
+    if hole.optional:
+        return
     if hole.allowed:
         yield f"{x} in {hole.allowed!r}"
     elif hole.table:
-        yield f"any(c.f_system in T_{hole.table}.get(c.f_code, ()) for c in ({x} and {x}.f_coding) or ())"
+        listed = f"(c.f_system or '') in T_{hole.table}.get(c.f_code, ())"
+        yield f"any({listed} for c in ({x} and {x}.f_coding) or ())"
 
 
 def item_conditions(item: Object | Hole, x: str) -> list[str]:
@@ -60,7 +67,7 @@ def picker(item: Object | Hole, scope: dict[str, Any]) -> Pick:
     text = " and ".join(item_conditions(item, "i")) or "True"
     fits: Callable[[Any], bool] = eval(f"lambda i: {text}", scope)  # noqa: S307  built from checked names and repr
 
-    def pick(items: Any) -> int | None:
+    def pick(items: Any, who: Any = None) -> int | None:
         hits = [n for n, candidate in enumerate(items or ()) if fits(candidate)]
         if len(hits) > 1:
             raise Ambiguous

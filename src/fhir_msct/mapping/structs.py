@@ -56,8 +56,9 @@ class Meta(
 def resource_struct(template: Template) -> type[msgspec.Struct]:
     """The struct of a whole resource: the template's holes, the guards, `meta` and `identifier`."""
     fields = _fields([template.root], skip=template.scope_field)
-    fields["meta"] = Meta
-    fields["identifier"] = Raw
+    fields = {"resourceType": str, **fields, "meta": Meta}
+    fields.setdefault("identifier", Raw)
+    fields.setdefault("contained", Raw)
     return _define(template.kind, fields)
 
 

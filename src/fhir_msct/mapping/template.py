@@ -162,7 +162,8 @@ class _Parser:
         if not r4.has(kind):
             raise self.wrong(path, f"{kind} has no elements that a mapping can name")
         written = body.get("@write", {})
-        self.object(kind, written, f"{path}.@write")
+        if written:
+            self.object(kind, written, f"{path}.@write")  # its paths are checked too
         alternatives = tuple(self.object(kind, part, path) for part in body.get("@one", ()))
         fields = tuple(self.field(kind, k, v, f"{path}.{k}") for k, v in body.items() if k[0] != "@")
         unknown = [k for k in body if k[0] == "@" and k not in ("@one", "@write")]

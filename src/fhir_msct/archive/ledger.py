@@ -1,0 +1,140 @@
+"""The push ledger: what we meant to send, what a server is known to hold of it, and when it was first sent.
+
+The intent is committed before a request leaves, so a process that dies in between finds it again, reads
+the server, and knows whether the request arrived. One row for each resource of ours on each server.
+"""
+
+import hashlib
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+from msgspec import Struct
+
+INTENT, APPLIED, RETRACTED, CONFLICT = "INTENT", "APPLIED", "RETRACTED", "CONFLICT"
+
+LEDGER_DDL = """
+create table if not exists push_op (
+    target text not null,
+    type text not null,
+    id text not null,
+    state text not null check (state in ('INTENT', 'APPLIED', 'RETRACTED', 'CONFLICT')),
+    goal text not null check (goal in ('APPLIED', 'RETRACTED')),
+    sha256 text not null,
+    version text,
+    bundle text,
+    attempts integer not null default 0,
+    first_sent text,
+    primary key (target, type, id)
+) without rowid;
+"""
+
+
+class Operation(Struct, frozen=True):
+    """One resource to be written: where, and the hash of what it shall say."""
+
+    type: str
+    id: str
+    sha256: str
+    goal: str = APPLIED
+
+
+class Entry(Struct, frozen=True):
+    """What the ledger knows of one resource on one server."""
+
+    type: str
+    id: str
+    state: str
+    goal: str
+    sha256: str
+    version: str | None
+    attempts: int
+    first_sent: str | None
+
+
+def intend(db: sqlite3.Connection, target: str, operations: Iterable[Operation], now: str) -> None:
+    """Commits what is about to be sent, all of it or nothing; the time of the first sending stays."""
+    operations = list(operations)
+    bundle = hashlib.sha256(json.dumps([op.sha256 for op in operations]).encode()).hexdigest()
+    with _transaction(db):
+        db.executemany(
+            "insert into push_op (target, type, id, state, goal, sha256, bundle, attempts, first_sent) "
+            "values (?, ?, ?, 'INTENT', ?, ?, ?, 1, ?) on conflict (target, type, id) do update set "
+            "state = 'INTENT', goal = excluded.goal, sha256 = excluded.sha256, bundle = excluded.bundle, "
+            "attempts = attempts + 1, first_sent = coalesce(first_sent, excluded.first_sent)",
+            [(target, op.type, op.id, op.goal, op.sha256, bundle, now) for op in operations],
+        )
+
+
+def settle(db: sqlite3.Connection, target: str, done: Iterable[tuple[Operation, str | None]]) -> None:
+    """Commits what the server is known to hold: each operation with the version it has there."""
+    with _transaction(db):
+        db.executemany(
+            "insert into push_op (target, type, id, state, goal, sha256, version) "
+            "values (?, ?, ?, ?, ?, ?, ?) on conflict (target, type, id) do update set "
+            "state = excluded.state, goal = excluded.goal, sha256 = excluded.sha256, "
+            "version = excluded.version",
+            [(target, op.type, op.id, op.goal, op.goal, op.sha256, version) for op, version in done],
+        )
+
+
+def conflict(db: sqlite3.Connection, target: str, operations: Iterable[Operation]) -> None:
+    """Commits that the server holds something under these ids that is not ours."""
+    with _transaction(db):
+        db.executemany(
+            "insert into push_op (target, type, id, state, goal, sha256) values (?, ?, ?, 'CONFLICT', ?, ?) "
+            "on conflict (target, type, id) do update set state = 'CONFLICT'",
+            [(target, op.type, op.id, op.goal, op.sha256) for op in operations],
+        )
+
+
+def entries(db: sqlite3.Connection, target: str) -> dict[tuple[str, str], Entry]:
+    """Everything the ledger knows of one server, by type and id."""
+    rows = db.execute(
+        "select type, id, state, goal, sha256, version, attempts, first_sent from push_op "
+        "where target = ? order by type, id",
+        (target,),
+    )
+    return {(row[0], row[1]): Entry(*row) for row in rows}
+
+
+def digest(body: bytes, base: str = "") -> str:
+    """The hash of what a resource says, equal for every spelling that a server may give it back in.
+
+    Not looked at: `meta` (its versions and times; tags only ever add), a generated narrative, the order
+    of members, how a number is written (5.40 or 5.4), whether a reference is absolute on `base` or names
+    a version (servers drop both; the version also travels in an extension of ours, which is looked at).
+    """
+    tree = json.loads(body, parse_float=Decimal, parse_int=Decimal)
+    for key in ("meta", "text"):
+        tree.pop(key, None)
+    plain = json.dumps(_plain(tree, base.rstrip("/") + "/"), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _plain(value: Any, base: str, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner, base, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner, base) for inner in value]
+    if isinstance(value, Decimal):
+        return {"number": str(value.normalize())}
+    if key == "reference" and isinstance(value, str):
+        return re.sub(r"/_history/[^/]+$", "", value.removeprefix(base))
+    return value
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, whatever the connection's own way of beginning transactions."""
+    db.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        db.rollback()
+        raise
+    db.commit()

@@ -1,0 +1,173 @@
+"""Cutting a Bundle into its entries, byte for byte, and reading of a resource only what says which one it is.
+
+https://hl7.org/fhir/R4/bundle.html
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from fhir_msct.client.failures import Unusable
+from fhir_msct.records import Resource
+
+_TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One entry of a Bundle: its resource's own bytes, where they begin, and what the entry says of it."""
+
+    body: bytes | None
+    offset: int = 0
+    full_url: str | None = None
+    mode: str | None = None
+    method: str | None = None
+    url: str | None = None
+    version: str | None = None
+    modified: str | None = None
+
+
+class Bundle(Struct, frozen=True, kw_only=True):
+    """A Bundle, cut: `entries` in their order, `links` by relation."""
+
+    type: str
+    total: int | None
+    links: dict[str, str]
+    subsetted: bool
+    entries: tuple[Entry, ...]
+
+
+class Head(Struct, frozen=True, rename="camel"):
+    """What names a resource. Anything may stand in these places, so nothing is expected of them."""
+
+    resource_type: Any = None
+    id: Any = None
+    meta: Any = None
+
+    @property
+    def type(self) -> str:
+        """The type, or the empty text for what has none."""
+        named = isinstance(self.resource_type, str) and _TYPE.fullmatch(self.resource_type)
+        return self.resource_type if named else ""
+
+
+class _Entry(Struct, rename="camel"):
+    resource: Raw = None  # type: ignore[assignment]
+    full_url: Any = None
+    search: Any = None
+    request: Any = None
+    response: Any = None
+
+
+class _Bundle(Struct):
+    type: Any = None
+    total: Any = None
+    link: Any = None
+    meta: Any = None
+    entry: list[_Entry] | None = None
+
+
+_head = msgspec.json.Decoder(Head)
+_bundle = msgspec.json.Decoder(_Bundle)
+
+
+def checked_text(body: bytes) -> None:
+    """Returns when the bytes are UTF-8; raises Unusable (`not-utf8`) where they are not.
+
+    A JSON reader that skips fields does not look inside them, so this is asked of the whole once.
+    """
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unusable("not-utf8", f"byte {error.start} is not UTF-8") from None
+
+
+def head(body: bytes) -> Head:
+    """Type, id and meta of a JSON object; raises Unusable (`not-json`, `not-an-object`)."""
+    try:
+        return _head.decode(body)
+    except msgspec.ValidationError:
+        raise Unusable("not-an-object", "JSON, but no object") from None
+    except (msgspec.DecodeError, RecursionError):
+        raise Unusable("not-json", "not JSON, or cut short") from None
+
+
+def resource(body: bytes, known: Head, *, where: str = "", entry: Entry | None = None) -> Resource:
+    """A resource as it came, with what its head and its entry say of it."""
+    meta = known.meta if isinstance(known.meta, dict) else {}
+    return Resource(
+        type=known.type,
+        id=_text(known.id),
+        body=body,
+        version=_text(meta.get("versionId")),
+        lastupdated=_text(meta.get("lastUpdated")),
+        full_url=entry.full_url if entry else None,
+        subsetted=_is_subsetted(meta),
+        where=where,
+    )
+
+
+def cut(body: bytes) -> Bundle:
+    """A Bundle whose bytes are known to be UTF-8, cut; raises Unusable (`not-json`, `shape`)."""
+    try:
+        tree = _bundle.decode(body)
+    except msgspec.ValidationError:
+        raise Unusable("shape", "a Bundle whose entries are not a list of objects") from None
+    except (msgspec.DecodeError, RecursionError):
+        raise Unusable("not-json", "not JSON, or cut short") from None
+    return Bundle(
+        type=_text(tree.type) or "",
+        total=tree.total if isinstance(tree.total, int) and not isinstance(tree.total, bool) else None,
+        links=dict(_links(tree.link)),
+        subsetted=_is_subsetted(tree.meta),
+        entries=tuple(_entries(body, tree.entry or [])),
+    )
+
+
+def _entries(body: bytes, entries: list[_Entry]) -> Iterator[Entry]:
+    at = 0
+    for entry in entries:
+        request, response = _object(entry.request), _object(entry.response)
+        own = None if entry.resource in (None, Raw(b"null")) else bytes(entry.resource)
+        if own is not None:
+            at = max(body.find(own, at), at)
+        yield Entry(
+            body=own,
+            offset=at,
+            full_url=_text(entry.full_url),
+            mode=_text(_object(entry.search).get("mode")),
+            method=_text(request.get("method")),
+            url=_text(request.get("url")),
+            version=etag_version(_text(response.get("etag"))),
+            modified=_text(response.get("lastModified")),
+        )
+        at += len(own or b"")
+
+
+def etag_version(etag: str | None) -> str | None:
+    """The version in an ETag: `W/"3"`, and the bare `"3"` of some servers, are 3."""
+    found = re.fullmatch(r'(?:W/)?"?([A-Za-z0-9\-.]{1,64})"?', etag or "")
+    return found[1] if found else None
+
+
+def _links(links: Any) -> Iterator[tuple[str, str]]:
+    for link in links if isinstance(links, list) else []:
+        relation, url = _object(link).get("relation"), _object(link).get("url")
+        if isinstance(relation, str) and isinstance(url, str):
+            yield relation, url
+
+
+def _is_subsetted(meta: Any) -> bool:
+    """Whether the tag says that elements were left out (https://hl7.org/fhir/R4/search.html#elements)."""
+    tags = _object(meta).get("tag")
+    return isinstance(tags, list) and any(_object(tag).get("code") == "SUBSETTED" for tag in tags)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

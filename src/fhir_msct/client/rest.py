@@ -1,0 +1,234 @@
+"""FHIR R4 over HTTP: JSON bytes in and out. It knows REST and nothing of the trial.
+
+https://hl7.org/fhir/R4/http.html and https://hl7.org/fhir/R4/search.html
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlencode
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from fhir_msct.client import bundle as bundles
+from fhir_msct.client import pages
+from fhir_msct.client.body import Limits
+from fhir_msct.client.exchange import FHIR_JSON, Exchange, Reply, Sent, declined
+from fhir_msct.client.failures import PageGone, Unusable
+from fhir_msct.client.origin import Origin, shown
+from fhir_msct.client.pages import Page
+from fhir_msct.client.retry import Patience
+from fhir_msct.errors import ServerUnfit
+from fhir_msct.records import Resource
+
+Params = Mapping[str, str] | Sequence[tuple[str, str]]
+
+LONGEST_URL = 1800
+"""Bytes of an address that every server and proxy takes; a longer search is sent as POST."""
+
+MOST_PAGES = 10_000
+
+_FRESH = {"Cache-Control": "no-cache"}
+"""Never `no-store`: HAPI then cuts the result and falsifies its total (measured)."""
+
+_STRICT = {"Prefer": "handling=strict"}
+_RELEASES = {"0": "DSTU1", "1": "DSTU2", "3": "STU3", "4.1": "R4B", "4.3": "R4B", "5": "R5", "6": "R6"}
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What a server says to a write: 200 or 201 with the new version; 409 or 412 where it refuses."""
+
+    status: int
+    version: str | None = None
+    body: bytes = b""
+
+
+class Client:
+    """A FHIR R4 server. A context manager; not to be shared by threads."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        token: str | None = None,
+        user_agent: str = "fhir-msct",
+        patience: Patience | None = None,
+        limits: Limits | None = None,
+        allow_http: bool = False,
+        on_sent: Callable[[Sent], None] | None = None,
+    ) -> None:
+        """Raises ConfigError where the address cannot be one; sends nothing yet."""
+        self.origin = Origin(base_url, allow_http=allow_http)
+        self.base_url = self.origin.base
+        self.date: datetime | None = None
+        """The server's clock at its last answer."""
+        self._exchange = Exchange(
+            self.origin,
+            transport=transport,
+            token=token,
+            user_agent=user_agent,
+            patience=patience or Patience(),
+            limits=limits or Limits(),
+            on_sent=on_sent,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exchange.__exit__(kind, error, trace)
+
+    def metadata(self) -> dict[str, Any]:
+        """The server's CapabilityStatement.
+
+        Raises ServerUnfit where this is no FHIR server, or one of another release than R4 (4.0.x).
+        """
+        reply = self._send("GET", f"{self.base_url}/metadata", "metadata", _FRESH)
+        if reply.status in (401, 403) or reply.status >= 500:
+            raise declined(reply, "metadata")
+        tree = msgspec.json.decode(reply.body) if reply.status == 200 else None
+        if not isinstance(tree, dict) or tree.get("resourceType") not in (
+            "CapabilityStatement",
+            "Conformance",
+        ):
+            raise ServerUnfit(
+                f"{self.origin} is not a FHIR server at this address (metadata: {reply.status})"
+            )
+        version = str(tree.get("fhirVersion", "unknown"))
+        if not version.startswith("4.0."):
+            found = next((name for start, name in _RELEASES.items() if version.startswith(start)), "unknown")
+            raise ServerUnfit(f"{self.origin} speaks FHIR {version[:20]} ({found}); R4 (4.0.1) is needed")
+        return tree
+
+    def search(self, type_: str, params: Params, *, start: str | None = None) -> Iterator[Page]:
+        """The pages of a search, each `next` link followed as the server wrote it.
+
+        `start` is a `next` link to go on from. Raises PageGone (404 or 410 on a later page: send the
+        search again), Declined, and Unusable (`next-cycle`, `next-foreign`, `shape`).
+        """
+        page = self._next_page(type_, start) if start else self._first_page(type_, params)
+        met: set[str] = set()
+        for _ in range(MOST_PAGES):
+            yield page
+            if page.next is None:
+                return
+            if page.next in met:
+                raise Unusable("next-cycle", f"{type_}: the server's next links run in a circle")
+            met.add(page.next)
+            page = self._next_page(type_, page.next)
+        raise Unusable("next-cycle", f"{type_}: more than {MOST_PAGES} pages")
+
+    def count(self, type_: str, params: Params) -> int | None:
+        """How many resources match, as the server counts them now; None where it does not say."""
+        asked = [(name, value) for name, value in _pairs(params) if name != "_count"]
+        reply = self._ask(type_, [*asked, ("_summary", "count")], f"{type_}?_summary=count")
+        return pages.searchset(reply, type_).total
+
+    def read(self, type_: str, id_: str) -> Resource | None:
+        """The current version of one resource; None where there is none, or it was deleted."""
+        reply = self._send("GET", self._url(type_, id_), f"{type_}/[id]", _FRESH)
+        if reply.status in (404, 410):
+            return None
+        if reply.status != 200:
+            raise declined(reply, f"{type_}/[id]")
+        known = bundles.head(reply.body)
+        if known.type != type_:
+            raise Unusable("shape", f"{type_}/[id]: the server answers with another type")
+        return bundles.resource(reply.body, known)
+
+    def put(self, type_: str, id_: str, body: bytes, *, if_match: str | None = None) -> Answer:
+        """Writes one resource under its id. Sent once: where no answer comes, read before trying again.
+
+        409 and 412 are answers (a stale `if_match` gives either); raises Declined for every other no.
+        """
+        headers = {"Content-Type": FHIR_JSON} | ({"If-Match": f'W/"{if_match}"'} if if_match else {})
+        return self._write("PUT", self._url(type_, id_), f"{type_}/[id]", headers, body)
+
+    def delete(self, type_: str, id_: str, *, if_match: str | None = None) -> Answer:
+        """Deletes one resource; one that is not there is an answer too (404, 410)."""
+        headers = {"If-Match": f'W/"{if_match}"'} if if_match else {}
+        return self._write("DELETE", self._url(type_, id_), f"{type_}/[id]", headers, None)
+
+    def transaction(self, bundle: bytes) -> bytes:
+        """The transaction-response Bundle: all of it was done, or (Declined) nothing."""
+        headers = {"Content-Type": FHIR_JSON}
+        reply = self._send("POST", self.base_url, "[transaction]", headers, bundle, repeat=False)
+        if reply.status != 200:
+            raise declined(reply, "[transaction]")
+        return reply.body
+
+    def _first_page(self, type_: str, params: Params) -> Page:
+        reply = self._ask(type_, _pairs(params), f"{type_}?")
+        query = urlencode(_pairs(params), quote_via=quote, safe="")
+        return self._page(reply, type_, f"{self.base_url}/{type_}?{query}")
+
+    def _next_page(self, type_: str, url: str) -> Page:
+        if not self.origin.holds(url):
+            leads = f"{type_}: the next link leads to {shown(url)}, not to {self.origin}"
+            raise Unusable("next-foreign", f"{leads}: not followed, no token was sent there")
+        reply = self._send("GET", url, f"{type_}? next page", {})
+        if reply.status in (404, 410):
+            raise PageGone(reply.status, reply.codes, f"{type_}: the search expired at the server")
+        return self._page(reply, type_, url)
+
+    def _ask(self, type_: str, params: list[tuple[str, str]], route: str) -> Reply:
+        """A search by GET, or by POST with every parameter in the body where the address grows long."""
+        query = urlencode(params, quote_via=quote, safe="")
+        url, headers = f"{self.base_url}/{type_}", _FRESH | _STRICT
+        if len(url) + 1 + len(query) <= LONGEST_URL:
+            reply = self._send("GET", f"{url}?{query}", route, headers)
+            if reply.status not in (413, 414, 431):
+                return reply
+        form = headers | {"Content-Type": "application/x-www-form-urlencoded"}
+        return self._send("POST", f"{url}/_search", f"{type_}/_search", form, query.encode("ascii"))
+
+    def _page(self, reply: Reply, type_: str, url: str) -> Page:
+        link = pages.searchset(reply, type_).links.get("next")
+        return pages.page(reply, type_, url, None if link is None else self.origin.resolve(link))
+
+    def _write(
+        self, method: str, url: str, route: str, headers: dict[str, str], body: bytes | None
+    ) -> Answer:
+        reply = self._send(method, url, route, headers, body, repeat=False)
+        taken = (200, 201, 202, 204, 409, 412) + ((404, 410) if method == "DELETE" else ())
+        if reply.status not in taken:
+            raise declined(reply, route)
+        return Answer(status=reply.status, version=_version(reply), body=reply.body)
+
+    def _url(self, type_: str, id_: str) -> str:
+        return f"{self.base_url}/{quote(type_, safe='')}/{quote(id_, safe='')}"
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        route: str,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        *,
+        repeat: bool = True,
+    ) -> Reply:
+        reply = self._exchange.send(method, url, route=route, headers=headers, content=content, repeat=repeat)
+        self.date = reply.date or self.date
+        return reply
+
+
+def _pairs(params: Params) -> list[tuple[str, str]]:
+    return list(params.items() if isinstance(params, Mapping) else params)
+
+
+def _version(reply: Reply) -> str | None:
+    """The new version: from the ETag, else from the resource that was sent back."""
+    version = bundles.etag_version(reply.etag)
+    if version is None and reply.body and reply.status < 300:
+        try:
+            version = bundles.resource(b"", bundles.head(reply.body)).version
+        except Unusable:
+            return None
+    return version

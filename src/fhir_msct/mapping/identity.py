@@ -1,0 +1,73 @@
+"""Which resource this is: what its bytes, its Bundle and its archive say of type, id and version."""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from fhir_msct.mapping import structs
+from fhir_msct.mapping.derived import origin
+from fhir_msct.mapping.reading import Aside, Reading
+from fhir_msct.mapping.shape import path_of
+from fhir_msct.records import Resource, SetAside
+
+
+class Head(msgspec.Struct, frozen=True):
+    resourceType: str | None = None  # noqa: N815  FHIR's own name
+    id: str | None = None
+    meta: structs.Meta | None = None
+
+
+head = msgspec.json.Decoder(Head).decode
+
+
+def resource_of(given: Any) -> Resource:
+    """Whatever was handed in, as the bytes of one resource."""
+    if isinstance(given, Resource):
+        return given
+    if isinstance(given, bytes | bytearray | memoryview):
+        return Resource("", None, bytes(given))
+    if isinstance(given, str):
+        return Resource("", None, given.encode("utf-8", "surrogatepass"))
+    if hasattr(given, "model_dump_json"):
+        return Resource("", None, given.model_dump_json().encode())
+    return Resource("", None, msgspec.json.Encoder(decimal_format="number").encode(given))
+
+
+def identified(resource: Resource, said: Head) -> Resource:
+    """A resource with what its own bytes say of its identity, where nobody else has said it."""
+    meta = said.meta
+    found = msgspec.structs.replace(
+        resource,
+        type=resource.type or said.resourceType or "",
+        id=resource.id or said.id,
+        version=resource.version or (meta.f_version if meta else None),
+        lastupdated=resource.lastupdated or (meta.f_lastupdated if meta else None),
+    )
+    if found.id is None:
+        found = msgspec.structs.replace(
+            found, where=f"{found.type}/#{hashlib.sha256(found.body).hexdigest()}"
+        )
+    return found
+
+
+def aside(resource: Resource, why: Aside) -> Reading:
+    """A resource set aside, named as well as its bytes allow."""
+    place = resource.where
+    try:
+        resource = identified(resource, head(resource.body))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        resource = identified(resource, Head(resource.type or None, resource.id))
+    where = f"{why.where} in {place}" if why.where and place else why.where or place
+    source = origin(resource).source
+    row = SetAside(resource.type, resource.id or "", source, why.reason, why.detail, where)
+    return Reading(set_aside=(row,))
+
+
+def broken(body: bytes, error: Exception) -> Aside:
+    """Why a body could not be peeked at: no JSON, or JSON of a shape that FHIR does not have."""
+    try:
+        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError):
+        return Aside("not-json")
+    return Aside("shape", path_of(error))

@@ -1,0 +1,285 @@
+"""What goes back to a server: each answer as a `DerivedOutcome`, and who, for what study and from what.
+
+An id is made of what the answer is about and of nothing else, so that the same answer always lands on
+the same resource: not of input versions, not of the tool's version, not of the clock.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Raw, Struct
+
+from fhir_msct.dates import calendar_date, instant
+from fhir_msct.records import DerivedOutcome, When
+from fhir_msct.results import Outcome
+
+TAGS = "urn:fhir-msct:tags"
+DERIVED, ENTERED = "derived", "entered"
+INPUT_VERSION = "urn:fhir-msct:input-version"
+TOOL = "fhir-msct"
+SETTLED = ("final", "amended", "corrected")
+INFUSIONS = ("Procedure", "MedicationAdministration")
+TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_SOURCE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(/_history/.+)?")
+
+
+class Input(Struct, frozen=True):
+    """What an outcome needs to know of a resource it rests on."""
+
+    status: str = ""
+    said: str = ""
+    """When it was issued, else when it was measured, as written."""
+    entered: bool = False
+    """Entered by hand and sent by us: its version on a server is of our own making, and says nothing."""
+
+
+def identity(*parts: str | int) -> str:
+    """The id of what these parts name: `msct-` and 32 of a-z 2-7."""
+    named = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+    return "msct-" + base64.b32encode(hashlib.sha256(named.encode()).digest())[:32].decode().lower()
+
+
+def system(study: str) -> str:
+    """The identifier system of a study's own resources."""
+    return f"urn:fhir-msct:{quote(study, safe='')}"
+
+
+def input_of(body: bytes) -> Input:
+    """Status and time of an input, out of its own bytes."""
+    tree = json.loads(body)
+    period = tree.get("effectivePeriod") or {}
+    said = (
+        tree.get("issued")
+        or tree.get("effectiveDateTime")
+        or tree.get("effectiveInstant")
+        or period.get("end")
+        or period.get("start")
+    )
+    return Input(str(tree.get("status", "")), str(said or ""), ENTERED in tags(tree))
+
+
+def tags(tree: Mapping[str, Any]) -> set[str]:
+    """Our own tags on a resource."""
+    meta = tree.get("meta")
+    found = meta.get("tag") if isinstance(meta, dict) else None
+    listed = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return {str(one.get("code")) for one in listed if one.get("system") == TAGS}
+
+
+def reference(source: str, entered: bool = False) -> dict[str, Any]:
+    """A reference to an input's version; the version also as text, since servers drop it.
+
+    A resource that no server gave an id is referred to by its hash.
+    """
+    found = _SOURCE.fullmatch(source)
+    if found is None:
+        kind, _, mark = source.partition("/#")
+        return {"type": kind, "identifier": {"system": "urn:fhir-msct:sha256", "value": mark or source}}
+    if entered:
+        source = f"{found[1]}/{found[2]}"
+    return {"extension": [{"url": INPUT_VERSION, "valueString": source}], "reference": source}
+
+
+def outcome(
+    row: Outcome,
+    *,
+    study: str,
+    subject: str,
+    rule: str,
+    category: str,
+    infusions: Sequence[str],
+    inputs: Mapping[str, Input],
+) -> DerivedOutcome:
+    """One row of by_subject.csv as it goes back.
+
+    `subject`: the Patient's id; `infusions`: the versions that opened the course; `inputs`: what the
+    archive says of each Observation among the row's sources.
+    """
+    own = identity("outcome", study, row.usubjid, row.endpoint, row.course, row.avisit)
+    sources = row.source.split()
+    used = {source: inputs[source] for source in sources if source.startswith("Observation/")}
+    parts = dict.fromkeys([*(s for s in sources if s.split("/")[0] in INFUSIONS), *infusions])
+    settled = all(one.status in SETTLED for one in used.values())
+    base, aval = _decimal(row.base), _decimal(row.aval)
+    return DerivedOutcome(
+        id=own,
+        study=quote(study, safe=""),
+        identifier=own,
+        research_study=research_study_id(study),
+        device=device_id(study),
+        status="final" if settled else "preliminary",
+        category=category or None,
+        endpoint=row.endpoint,
+        rule=rule,
+        subject=subject,
+        when=_when(row),
+        issued=issued(used.values()),
+        **_answer(row),
+        derived_from=_references(sorted(used), used),
+        part_of=_references(sorted(parts), {}),
+        base=base,
+        base_unit=None if base is None else _ucum(row, "base"),
+        aval=aval,
+        aval_unit=None if aval is None else _ucum(row, "aval"),
+    )
+
+
+def _ucum(row: Outcome, what: str) -> str | None:
+    return getattr(row, f"{what}_unit", None) or row.unit or None
+
+
+def _references(sources: Iterable[str], inputs: Mapping[str, Input]) -> str | None:
+    listed = [reference(source, inputs[source].entered if source in inputs else False) for source in sources]
+    return json.dumps(listed, ensure_ascii=False, separators=(",", ":")) if listed else None
+
+
+def _answer(row: Outcome) -> dict[str, Any]:
+    """The answer in the one kind of value it has."""
+    if row.status in ("met", "not met"):
+        return {"answer": row.status.replace(" ", "-")}
+    number = _decimal(row.value)
+    if number is not None:
+        return {"value": number, "unit": row.unit or None, "unit_text": row.unit or None}
+    return {"day": row.value} if calendar_date(row.value) else {"word": row.value}
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _when(row: Outcome) -> When | None:
+    """From baseline to the visit, or the one day there is."""
+    if row.adt and row.base_adt and row.base_adt <= row.adt:
+        return When("Period", row.base_adt.isoformat(), row.adt.isoformat())
+    day = row.adt or row.base_adt
+    return When("dateTime", day.isoformat()) if day else None
+
+
+def issued(inputs: Iterable[Input]) -> str | None:
+    """The newest moment that the inputs say, as written; None where a newer one has only a date.
+
+    FHIR's `issued` is an instant, and a time that nobody wrote is not invented.
+    """
+    said = [one.said for one in inputs]
+    moments = [(moment, text) for text in said if _INSTANT.fullmatch(text) and (moment := instant(text))]
+    if not moments:
+        return None
+    newest: tuple[datetime, str] = max(moments)
+    days = [day for text in said if not _INSTANT.fullmatch(text) and (day := calendar_date(text))]
+    return newest[1] if all(day <= newest[0].date() for day in days) else None
+
+
+# --- who, for what, from what -------------------------------------------------------------------------
+
+
+def device_id(study: str) -> str:
+    """The id of the tool, as this study's device."""
+    return identity("device", study, TOOL)
+
+
+def research_study_id(study: str) -> str:
+    """The id of the study's ResearchStudy."""
+    return identity("research-study", study)
+
+
+def device(study: str, version: str) -> bytes:
+    """The tool and its version as a Device, without anything that a single run knows."""
+    return _encoded(
+        "Device",
+        device_id(study),
+        identifier=[{"system": system(study), "value": device_id(study)}],
+        status="active",
+        deviceName=[{"name": TOOL, "type": "user-friendly-name"}],
+        type={"text": "software"},
+        version=[{"value": version}],
+    )
+
+
+def research_study(study: str, title: str) -> bytes:
+    """The study as a ResearchStudy."""
+    own = research_study_id(study)
+    return _encoded(
+        "ResearchStudy",
+        own,
+        identifier=[{"system": system(study), "value": study}],
+        title=title or study,
+        status="active",
+    )
+
+
+class Target(Struct, frozen=True):
+    """One resource that a Provenance speaks of: its hash, what it came from, what it replaces."""
+
+    id: str
+    sha256: str
+    sources: tuple[str, ...] = ()
+    replaces: str = ""
+    """Its version on the server before."""
+
+
+def provenance_id(study: str, targets: Iterable[Target], retracted: bool) -> str:
+    """The same targets with the same content have the same Provenance, however often it is sent."""
+    said = sorted(f"{one.id} {one.sha256}" for one in targets)
+    return identity("provenance", study, "retract" if retracted else "derive", *said)
+
+
+def provenance(
+    study: str, targets: Sequence[Target], *, recorded: str, protocol: str, retracted: bool = False
+) -> bytes:
+    """Where resources came from, or that they were taken back. `protocol`: hash of plan and mappings."""
+    code, text = ("NULLIFY", "retract") if retracted else ("CREATE", "derive")
+    before = [one.replaces for one in targets if one.replaces]
+    sources = sorted({source for one in targets for source in one.sources})
+    entity = [{"role": "source", "what": reference(source)} for source in sources]
+    entity += [{"role": "removal" if retracted else "revision", "what": reference(one)} for one in before]
+    plan = {
+        "identifier": {"system": "urn:fhir-msct:sha256", "value": protocol},
+        "display": "plan and mappings",
+    }
+    return _encoded(
+        "Provenance",
+        provenance_id(study, targets, retracted),
+        target=[{"reference": f"Observation/{one.id}"} for one in targets],
+        recorded=recorded,
+        activity={
+            "coding": [{"system": f"{TERMINOLOGY}/v3-DataOperation", "code": code}],
+            "text": text,
+        },
+        agent=[
+            {
+                "type": {
+                    "coding": [{"system": f"{TERMINOLOGY}/provenance-participant-type", "code": "assembler"}]
+                },
+                "who": {"reference": f"Device/{device_id(study)}"},
+            }
+        ],
+        entity=[*entity, {"role": "source", "what": plan}],
+    )
+
+
+def retracted(body: bytes) -> bytes:
+    """A derived result as the server holds it, taken back: entered in error, everything else as it was."""
+    tree = msgspec.json.decode(body, float_hook=lambda text: Raw(text.encode()))
+    tree["status"] = "entered-in-error"
+    tree["meta"] = {"tag": tree["meta"]["tag"]}
+    tree.pop("text", None)  # a narrative that a server made of the old content
+    return msgspec.json.encode(tree)
+
+
+def _encoded(kind: str, own: str, **elements: Any) -> bytes:
+    meta = {"tag": [{"system": TAGS, "code": DERIVED}]}
+    return msgspec.json.encode({"resourceType": kind, "id": own, "meta": meta, **elements})

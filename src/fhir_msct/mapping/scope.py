@@ -1,0 +1,120 @@
+"""What is ours: decided by the code alone, before anything else is looked at.
+
+Each distinct code element is judged once; most of what a hospital sends is out of scope, and its bytes
+have been seen before.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from fhir_msct.mapping.codes import CodeTable
+from fhir_msct.mapping.reading import Aside
+from fhir_msct.mapping.rows import Row
+from fhir_msct.mapping.words import Words
+
+REMEMBERED = 100_000
+OWN_OUTCOME = ("urn:fhir-msct", "own-outcome")
+
+
+class Known(Struct, frozen=True):
+    """What the code of a resource in scope says."""
+
+    shape: Any
+    value: str
+    row: Row
+    system: str = ""
+    code: str = ""
+    tier: str = ""
+    flags: tuple[str, ...] = ()
+
+
+class Out(Struct, frozen=True):
+    """Out of scope, and the coding that says so."""
+
+    system: str = ""
+    code: str = ""
+
+
+class _Coding(Struct, frozen=True):
+    system: str | None = None
+    code: str | None = None
+    display: str | None = None
+
+
+class Concept(Struct, frozen=True):
+    """A CodeableConcept with its words."""
+
+    coding: tuple[_Coding, ...] | None = None
+    text: str | None = None
+
+    def words(self) -> Iterable[str]:
+        """All its texts."""
+        return filter(None, (self.text, *(coding.display for coding in self.coding or ())))
+
+
+concept_of = msgspec.json.Decoder(Concept).decode
+
+
+class CodeScope:
+    """The scope of a resource type whose shapes are chosen by the tables of their codes."""
+
+    def __init__(
+        self, path: str, shapes: dict[str, Any], tables: dict[str, CodeTable], words: Iterable[Row]
+    ) -> None:
+        """`shapes`: table name -> shape; `words`: what the texts of a parameter look like."""
+        self.path, self.shapes, self.tables = path, shapes, tables
+        self.words = [
+            (row["paramcd"], Words(row["words"]), Words(row["unless_words"], prefix=True)) for row in words
+        ]
+        self.seen: dict[bytes, Known | Aside | Out] = {}
+
+    def judge(self, raw: bytes) -> Known | Aside | Out:
+        """What the bytes of one code element say."""
+        found = self.seen.get(raw)
+        if found is None:
+            found = self._judged(raw)
+            if len(self.seen) < REMEMBERED:
+                self.seen[raw] = found
+        return found
+
+    def _judged(self, raw: bytes) -> Known | Aside | Out:
+        try:
+            concept = concept_of(raw) if raw else Concept()
+        except msgspec.DecodeError:
+            return Aside("shape", self.path)
+        codings = [(coding.system or "", coding.code or "") for coding in concept.coding or ()]
+        if not any(code for _, code in codings):
+            return Aside("no-code", self.path, concept.text or "")
+        found = [
+            Known(shape, meaning.value, meaning.row, system, code, flags=_flags(meaning))
+            for table, shape in self.shapes.items()
+            for system, code in codings
+            if (meaning := self.tables[table].meaning(system, code))
+        ]
+        if len({(id(known.shape), known.value) for known in found}) > 1:
+            return Aside("codes-contradict", self.path)
+        if not found:
+            return Out(*(OWN_OUTCOME if self._own_outcome(codings) else codings[0]))
+        if found[0].row["relation"] == "refused":
+            return Aside("history-not-event", self.path)
+        return self._with_text(found[0], concept)
+
+    def _own_outcome(self, codings: list[tuple[str, str]]) -> bool:
+        table = self.tables.get("outcome_codes")
+        return table is not None and any(table.meaning(*coding) for coding in codings)
+
+    def _with_text(self, known: Known, concept: Concept) -> Known:
+        """Flags a code whose own text names another parameter."""
+        text = concept.text or ""
+        named = {paramcd for paramcd, words, unless in self.words if words(text) and not unless(text)}
+        if not text or not named or known.value in named:
+            return known
+        return msgspec.structs.replace(known, flags=(*known.flags, "code_text_differs"))
+
+
+def _flags(meaning: Any) -> tuple[str, ...]:
+    alias = ("system_alias",) if meaning.alias else ()
+    return alias if meaning.row.approved else (*alias, "unapproved")

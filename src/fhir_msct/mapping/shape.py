@@ -1,0 +1,79 @@
+"""One mapping file at work, in both directions: resource to holes, holes to resource.
+
+Laws: what was written reads back as it was; writing onto the untouched original gives its bytes; an
+edit replaces the bytes of that value and no other byte.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from fhir_msct.mapping import editor, filler, structs
+from fhir_msct.mapping.codes import CodeTable
+from fhir_msct.mapping.generate import Generated
+from fhir_msct.mapping.reading import Aside
+from fhir_msct.mapping.subjects import Patients
+from fhir_msct.mapping.template import Hole, Template
+
+NOBODY = Patients()
+
+
+class Shape:
+    """The resource with holes of one mapping file, compiled."""
+
+    def __init__(self, template: Template, tables: Mapping[str, CodeTable]) -> None:
+        self.template, self.tables = template, tables
+        self.struct = structs.resource_struct(template)
+        self.decode = msgspec.json.Decoder(self.struct).decode
+        self.generated = Generated(template, dict(tables))
+        self.holes = template.holes
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.template.name
+
+    def found(self, body: bytes, patients: Patients = NOBODY, known: str | None = None) -> Any:
+        """What stands in the holes, as a tuple with one item a record; or an Aside.
+
+        `known` is what the scope's code table said of this resource; it is looked up where absent.
+        """
+        try:
+            decoded = self.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            return Aside("shape", self.template.kind, path_of(error))
+        if known is None and self.template.scope_field is not None:
+            known = self.known(body)
+        return self.generated.read(decoded, patients, known)
+
+    def known(self, body: bytes) -> str | None:
+        """What the code of a resource means in the table that decides the scope."""
+        field = self.template.scope_field
+        assert field is not None and isinstance(field.node, Hole)  # noqa: S101  asked only then
+        table = self.tables[field.node.table]
+        raw = getattr(msgspec.json.decode(body, type=structs.peek_struct([field.key])), f"f_{field.key}")
+        concept = msgspec.json.decode(raw, type=structs.Concept) if raw is not None else None
+        meanings = {
+            meaning.value
+            for coding in (concept.f_coding if concept else None) or ()
+            if (meaning := table.meaning(coding.f_system, coding.f_code))
+        }
+        return meanings.pop() if len(meanings) == 1 else None
+
+    def write(
+        self, values: Mapping[str, Any], onto: bytes | None = None, patients: Patients = NOBODY
+    ) -> bytes:
+        """The JSON bytes of a resource that holds these values; see `filler` and `editor`.
+
+        Raises Refused where the values cannot be written without losing something.
+        """
+        if onto is None:
+            return filler.write(self, values)
+        return editor.write(self, values, onto, patients)
+
+
+def path_of(error: Exception) -> str:
+    """Where a decoder stopped: its message without the offending value."""
+    text = str(error)
+    return text[text.rfind("`$") :].strip("`") if "`$" in text else type(error).__name__

@@ -1,0 +1,92 @@
+"""What a reader must see first: warnings, and the trial's answers in a few sentences."""
+
+from fhir_msct.plan import Endpoint
+from fhir_msct.report import answers, flow, people
+from fhir_msct.report.study_files import StudyFiles
+from fhir_msct.report.table import counted, listed
+from fhir_msct.report.words import word
+
+SYNTHETIC = "SYNTHETIC DATA: invented patients, made to try the tool on. Nothing here is evidence."
+
+
+def banners(files: StudyFiles) -> list[str]:
+    """The warnings that stand above everything."""
+    said = [SYNTHETIC] if files.synthetic else []
+    if files.partial:
+        said.append("PARTIAL: the pull could not prove itself complete. Every number below may change.")
+    if files.stale:
+        said.append(f"STALE: what {listed(files.stale)} was made from has changed since. Run again.")
+    return said
+
+
+def mark(files: StudyFiles) -> str:
+    """The word that stands on every table of data that are not whole or not current."""
+    parts = (["PARTIAL"] if files.partial else []) + (["STALE"] if files.stale else [])
+    return ", ".join(parts)
+
+
+def lines(files: StudyFiles) -> list[str]:
+    """The trial in a few sentences."""
+    return [
+        resources_line(files),
+        treated_line(files),
+        *response_lines(files),
+        *[f"{name}: {answer}." for name, answer in event_lines(files)],
+    ]
+
+
+def resources_line(files: StudyFiles) -> str:
+    """What became of the resources, as a sum."""
+    sums = flow.totals(files)
+    text = (
+        f"{sums['seen']} resources = {sums['mapped']} mapped + {sums['set_aside']} set aside + "
+        f"{sums['out_of_scope']} out of scope"
+    )
+    return text + ("." if flow.balanced(files) else "; BUT THE COUNTS DO NOT ADD UP.")
+
+
+def treated_line(files: StudyFiles) -> str:
+    """How many were infused, once and again."""
+    opened = people.openings(files)
+    again = sorted(usubjid for usubjid, courses in opened.items() if len(courses) > 1)
+    text = f"{counted(len(opened), 'subject')} infused with MSC"
+    return text + (f"; {len(again)} of them again ({listed(again)})." if again else "; nobody again.")
+
+
+def response_lines(files: StudyFiles) -> list[str]:
+    """One sentence for each parameter with an answer to the response endpoint of course 1."""
+    said = []
+    for endpoint in files.plan.endpoints:
+        if endpoint.rule == "response" and endpoint.course == 1:
+            said += [_response(files, endpoint, paramcd) for paramcd in endpoint.paramcds]
+    return [line for line in said if line]
+
+
+def event_lines(files: StudyFiles) -> list[tuple[str, str]]:
+    """Each endpoint about an event or a finding, with its answer and whom it concerns."""
+    said = []
+    for endpoint in files.plan.endpoints:
+        if endpoint.rule in ("ever_better", "response", "change"):
+            continue
+        for row in answers.family(files, endpoint, endpoint.paramcds[0] if endpoint.paramcds else ""):
+            if row.population != answers.PAIRED:
+                said.append((word("event", endpoint.id), answers.text(row) + who(files, endpoint)))
+    return said
+
+
+def who(files: StudyFiles, endpoint: Endpoint) -> str:
+    """The subjects who met an endpoint, with its date where it has one."""
+    met = [row for row in files.by_subject if row.endpoint == endpoint.id and row.status == "met"]
+    named = [f"{row.usubjid} {row.adt.isoformat()}" if row.adt else row.usubjid for row in met]
+    return f": {', '.join(named)}" if named else ""
+
+
+def _response(files: StudyFiles, endpoint: Endpoint, paramcd: str) -> str:
+    row = answers.of_all(answers.family(files, endpoint, paramcd))
+    if row is None or row.status == answers.NO_ANSWER:
+        return ""
+    among = word("population", row.population)
+    return (
+        f"{paramcd}: at least {endpoint.threshold} % better at {endpoint.avisit} in "
+        f"{answers.text(row)} of {among}."
+    )

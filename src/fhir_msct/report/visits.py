@@ -1,0 +1,106 @@
+"""Each parameter at each visit: what was measured, and the change from the subject's own baseline."""
+
+from collections.abc import Iterable
+
+from fhir_msct.plan import Parameter
+from fhir_msct.report.rounding import ABSENT, interval, p_value, percent, statistic
+from fhir_msct.report.study_files import StudyFiles
+from fhir_msct.report.table import Table, counted
+from fhir_msct.report.words import unit, word
+from fhir_msct.results import Number, VisitSummary
+
+BASELINE = "BASELINE"
+SAID_IN_COLUMNS = ("retreated",)
+"""Flags that a column of the table already tells."""
+
+
+def summaries(files: StudyFiles) -> dict[tuple[str, int], list[VisitSummary]]:
+    """The visits of each parameter and course in which anything was measured, in the plan's order."""
+    found: dict[tuple[str, int], list[VisitSummary]] = {}
+    for row in files.by_visit:
+        found.setdefault((row.paramcd, row.course), []).append(row)
+    order = list(files.plan.parameters)
+    held = {key: rows for key, rows in found.items() if any(row.n for row in rows)}
+    return dict(sorted(held.items(), key=lambda item: (item[0][1], order.index(item[0][0]))))
+
+
+def title(parameter: Parameter) -> str:
+    """A parameter's name and unit, and which way is better."""
+    return f"{name(parameter)}; {word('direction', parameter.direction)}"
+
+
+def name(parameter: Parameter) -> str:
+    """A parameter's name with its unit as people write it."""
+    return parameter.param.replace(parameter.study_unit, unit(parameter.study_unit))
+
+
+def due(row: VisitSummary) -> str:
+    """How many were measured of those whose visit was due by the data cut."""
+    return f"{row.n}/{row.n_infused - row.not_due}"
+
+
+def notes(row: VisitSummary, *, brief: bool = False) -> str:
+    """What a reader must know about a row of a visit table; in few words where space is short."""
+    said = [f"{row.retreated} treated again"] if row.retreated else []
+    said += [f"{row.missing} missing"] if row.missing else []
+    said += [f"{row.not_due} not yet due"] if row.not_due else []
+    group = "brief" if brief else "flag"
+    said += [word(group, flag) for flag in row.flags if flag.partition(":")[0] not in SAID_IN_COLUMNS]
+    return "; ".join(text for text in said if text)
+
+
+def level(conf: Number) -> str:
+    """The confidence that an interval attains: "95.1 %"."""
+    return ABSENT if conf is None else f"{percent(conf)} %"
+
+
+def values_table(parameter: Parameter, course: int, rows: Iterable[VisitSummary]) -> Table:
+    """What was measured at each visit."""
+    return Table(
+        title=f"{parameter.paramcd}, course {course}: values in {unit(parameter.study_unit)}",
+        columns=("visit", "n/due", "mean", "SD", "median", "q1 to q3", "min to max", "remarks"),
+        rows=tuple(
+            (
+                *(row.avisit, due(row), statistic(row.mean), statistic(row.sd), statistic(row.median)),
+                *(interval(row.q1, row.q3) or ABSENT, interval(row.min, row.max) or ABSENT, notes(row)),
+            )
+            for row in rows
+        ),
+        numbers=frozenset(range(1, 7)),
+    )
+
+
+def change_table(parameter: Parameter, course: int, rows: Iterable[VisitSummary]) -> Table:
+    """The change from baseline at each visit, in those who have both values."""
+    columns = ["visit", "pairs", "median before", "median after", "mean change", "SD", "median change"]
+    columns += ["median % change", "Hodges-Lehmann change", "interval", "level", "p (signed-rank)", "p (t)"]
+    columns += ["ratio of geometric means"] if parameter.enzyme else []
+    return Table(
+        title=f"{parameter.paramcd}, course {course}: change from baseline in {unit(parameter.study_unit)}",
+        columns=tuple(columns),
+        rows=tuple(_change(row, parameter.enzyme) for row in rows if row.avisit != BASELINE and row.chg_n),
+        numbers=frozenset(range(1, len(columns))),
+        note=_methods(rows),
+        empty="Nobody has both a baseline and a value at a visit.",
+    )
+
+
+def pair_count(rows: Iterable[VisitSummary]) -> str:
+    """How many baselines there are: "10 subjects with a baseline"."""
+    base = next((row.n for row in rows if row.avisit == BASELINE), 0)
+    return f"{counted(base, 'subject')} with a baseline"
+
+
+def _change(row: VisitSummary, enzyme: bool) -> tuple[str, ...]:
+    ratio = f"{statistic(row.gmr)} ({interval(row.gmr_lo, row.gmr_hi)})" if row.gmr_lo is not None else ABSENT
+    return (
+        *(row.avisit, str(row.chg_n), statistic(row.base_median), statistic(row.median)),
+        *(statistic(row.chg_mean), statistic(row.chg_sd), statistic(row.chg_median)),
+        *(statistic(row.pchg_median), statistic(row.estimate), interval(row.ci_lo, row.ci_hi) or ABSENT),
+        *(level(row.conf), p_value(row.p), p_value(row.t_p), *([ratio] if enzyme else [])),
+    )
+
+
+def _methods(rows: Iterable[VisitSummary]) -> str:
+    used = dict.fromkeys(row.method for row in rows if row.method)
+    return f"p (signed-rank): {'; '.join(used)}." if used else ""

@@ -1,0 +1,36 @@
+"""The meaning of the files' codes in words for people, from `words.toml` beside this module."""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).with_name("words.toml")
+
+
+def word(group: str, code: str) -> str:
+    """What a code means; `cens:2` and `status-draft` fill their part in; an unlisted code is itself."""
+    words = table(group)
+    if code in words:
+        return str(words[code])
+    for sign in (":", "-"):
+        head, found, tail = code.partition(sign)
+        if found and head in words:
+            return str(words[head]).format(tail)
+    return code
+
+
+def unit(code: str) -> str:
+    """A unit as people write it: points for a score."""
+    return word("units", code)
+
+
+def table(group: str) -> dict[str, Any]:
+    """All words of one group."""
+    words: dict[str, Any] = _all()[group]
+    return words
+
+
+@cache
+def _all() -> dict[str, Any]:
+    return tomllib.loads(SOURCE.read_text(encoding="utf-8"))

@@ -1,0 +1,45 @@
+"""What goes wrong, said the FHIR way: a status, an issue code and a sentence, as an OperationOutcome.
+
+https://hl7.org/fhir/R4/operationoutcome.html
+"""
+
+import json
+
+CODES = {
+    400: "invalid",
+    401: "login",
+    404: "not-found",
+    405: "not-supported",
+    406: "not-supported",
+    409: "conflict",
+    410: "deleted",
+    412: "duplicate",
+    413: "too-long",
+    414: "too-long",
+    415: "not-supported",
+    429: "throttled",
+    500: "exception",
+    503: "transient",
+}
+"""The issue code that fits each status (https://hl7.org/fhir/R4/valueset-issue-type.html)."""
+
+
+class Rejected(Exception):
+    """A request the server says no to; `status` and the text become the answer."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+    @property
+    def body(self) -> bytes:
+        """The answer's OperationOutcome."""
+        return operation_outcome(self.status, self.text)
+
+
+def operation_outcome(status: int, text: str, *, severity: str = "error") -> bytes:
+    """An OperationOutcome with one issue."""
+    code = CODES.get(status, "processing") if severity == "error" else "informational"
+    issue = {"severity": severity, "code": code, "diagnostics": text}
+    return json.dumps({"resourceType": "OperationOutcome", "issue": [issue]}, separators=(",", ":")).encode()
