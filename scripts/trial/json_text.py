@@ -28,7 +28,9 @@ def _text(value: Any, style: str, chance: Random) -> str:
     if isinstance(value, dict):
         items = list(value.items())
         if style == "shuffled":
-            items = [pair for _, pair in sorted([(chance.random(), pair) for pair in items], key=lambda x: x[0])]
+            items = [
+                pair for _, pair in sorted([(chance.random(), pair) for pair in items], key=lambda x: x[0])
+            ]
         return "{" + comma.join(_string(k, style) + colon + _text(v, style, chance) for k, v in items) + "}"
     if isinstance(value, list):
         return "[" + comma.join(_text(item, style, chance) for item in value) + "]"

@@ -1,12 +1,13 @@
 """The planned Observations of the study, one row each: the tables of plan.py and the rows of specials.py."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from fractions import Fraction
+from types import MappingProxyType
 from typing import NamedTuple
 
 from trial.plan import DAYS, MARKED, PEOPLE, SIDES, VALUES, VISITS, WINDOWS
-from trial.specials import CELLS, CK_HIGH, ODD_ROWS, OWN_ROWS, Cells
+from trial.specials import CK_HIGH, ODD_ROWS, OWN_ROWS
 
 FACTORS = {
     "U/L": Fraction(1), "U/l": Fraction(1), "IU/L": Fraction(1), "[IU]/L": Fraction(1),
@@ -40,7 +41,7 @@ class Row(NamedTuple):
     uses: tuple[tuple[int, str], ...] = ()
     why: str = ""
     reason: str = ""
-    marks: dict[str, str] = {}
+    marks: Mapping[str, str] = MappingProxyType({})
 
     @property
     def comparator(self) -> str:
@@ -74,10 +75,12 @@ class Row(NamedTuple):
 
     @property
     def high(self) -> str:
-        """The upper limit of normal in the unit sent; empty where none is given, or none that means anything."""
+        """The upper limit of normal in the unit sent; empty where none is given that means anything."""
         if self.paramcd not in ("CK", *BOUNDS) or self.marks.get("range") in ("none", "zero"):
             return ""
-        study = self.marks.get("high") or (CK_HIGH[self.patient] if self.paramcd == "CK" else BOUNDS[self.paramcd])
+        study = self.marks.get("high") or (
+            CK_HIGH[self.patient] if self.paramcd == "CK" else BOUNDS[self.paramcd]
+        )
         return plain(Fraction(study) / FACTORS.get(self.unit_name, Fraction(1)))
 
 
@@ -131,7 +134,9 @@ def _visit_row(paramcd: str, course: int, patient: str, visit: str, value: str, 
         day = -1  # what is asked and tested was done the day before
     key = f"{PREFIX[paramcd]}-{patient}-{'c2-' if course == 2 else ''}{KEYS[visit]}"
     date_ = on_day(patient, course, day)
-    return Row(key, patient, paramcd, date_, value, unit, ((course, visit),), marks=_marks(key, paramcd, patient))
+    return Row(
+        key, patient, paramcd, date_, value, unit, ((course, visit),), marks=_marks(key, paramcd, patient)
+    )
 
 
 def _marks(key: str, paramcd: str, patient: str) -> dict[str, str]:
@@ -155,8 +160,3 @@ def _odd() -> Iterator[Row]:
         how = {**_marks(odd.id, odd.paramcd, patient), **dict(odd.marks)}
         day = on_day(patient, 1, odd.day)
         yield Row(odd.id, patient, odd.paramcd, day, odd.value, odd.unit, reason=odd.reason, marks=how)
-
-
-def trusted() -> list[Cells]:
-    """The infusions that open a course."""
-    return [cells for cells in CELLS if cells.course]

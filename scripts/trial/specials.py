@@ -1,4 +1,4 @@
-"""What a plain table of visits cannot say: rows of their own, rows that must not be read, transplants, findings.
+"""What a plain table of visits cannot say: odd results, transplants, findings.
 
 Day: of course 1 (no day 0); for p11, who has no course, a date.
 """
@@ -189,7 +189,7 @@ ILLNESSES = (
     Illness("ild-p08", "p08", "ILD", "ILD", "2022-09-15", codings=("icd J84.89",)),
     Illness("ulcer-p03", "p03", "ULCER", "ULCER", "2019-11-05", codings=("sct 46742003", "icd L97.909")),
 )
-"""Beside these, each of the eleven has one Condition for the disease itself. p08's lung disease came later."""
+"""Beside these, each of the eleven has one Condition for the disease itself. p08's came later."""
 
 JUDGEMENTS = (
     ("ildresp-p02", "p02", "ILDRESP", 176, "improved"),

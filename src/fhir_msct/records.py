@@ -228,6 +228,11 @@ class DerivedOutcome(Struct, frozen=True, kw_only=True):
     base_unit: str | None = None
     aval: Decimal | None = None
     aval_unit: str | None = None
+    detail: Decimal | None = None
+    """What an answer of met or not met rests on: a percentage, a day, or a word such as the visit."""
+    detail_unit: str | None = None
+    detail_day: str | None = None
+    detail_word: str | None = None
 
 
 class StudyRecords(Struct, frozen=True, kw_only=True):

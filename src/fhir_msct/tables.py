@@ -69,15 +69,18 @@ KEYS: dict[type, tuple[str, ...]] = {
 def csv_bytes(rows: Iterable[Any], kind: type) -> bytes:
     """The whole file: a header line and one line a row, in the order of `KEYS`."""
     columns = COLUMNS[kind]
-    lines = [tuple(_cell(name, getattr(row, name)) for name in columns) for row in rows]
-    if keys := KEYS.get(kind):
-        places = [columns.index(key) for key in keys]
-        lines.sort(key=lambda line: (*(line[n] for n in places), line))
+    ordered = sorted(rows, key=lambda row: sort_key(row, kind)) if kind in KEYS else rows
+    lines = [tuple(column_cell(name, getattr(row, name)) for name in columns) for row in ordered]
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(lines)
     return out.getvalue().encode("utf-8")
+
+
+def sort_key(row: Any, kind: type) -> tuple[str, ...]:
+    """What a row is sorted by: the text of its key columns, then of all others."""
+    return tuple(column_cell(name, getattr(row, name)) for name in (*KEYS.get(kind, ()), *COLUMNS[kind]))
 
 
 def read_csv(path: Path, kind: type[T]) -> tuple[T, ...]:
@@ -109,7 +112,7 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def _cell(name: str, value: Any) -> str:
+def column_cell(name: str, value: Any) -> str:
     """A unit factor stays a fraction, so that the exact value can be computed again from the file."""
     return str(value) if isinstance(value, Fraction) and name in ("factor", "range_factor") else cell(value)
 

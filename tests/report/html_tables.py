@@ -49,7 +49,7 @@ class Html(HTMLParser):
         elif tag == "tr":
             for head, cell in zip(self._heads[1:], self._row[1:], strict=True):
                 key = (self.captions[-1], self._row[0], head)
-                assert key not in self.cells or "one by one" in key[0] or key[0] in REPEATING, key
+                assert key not in self.cells or key[0].endswith(REPEATING), key
                 self.cells[key] = cell
 
     def handle_data(self, data: str) -> None:
@@ -58,13 +58,7 @@ class Html(HTMLParser):
             self.text.append(data)
 
 
-REPEATING = {
-    *(
-        "Endpoints",
-        "Infusions",
-        "Set aside, by reason",
-        "Out of scope, by code",
-        "What these data cannot support",
-    ),
-}
+REPEATING = (
+    *("Endpoints", "Infusions", "one by one", "by reason", "by code", "What these data cannot support"),
+)
 """Tables whose first column does not name a row alone."""

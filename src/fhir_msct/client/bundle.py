@@ -85,11 +85,12 @@ def checked_text(body: bytes) -> None:
 
 
 def head(body: bytes) -> Head:
-    """Type, id and meta of a JSON object; raises Unusable (`not-json`, `not-an-object`)."""
+    """Type, id and meta of a JSON object; raises Unusable (`not-json`, `not-an-object`, `shape`)."""
     try:
         return _head.decode(body)
     except msgspec.ValidationError:
-        raise Unusable("not-an-object", "JSON, but no object") from None
+        reason = "shape" if body.lstrip()[:1] == b"{" else "not-an-object"
+        raise Unusable(reason, "JSON, but no object that could be a resource") from None
     except (msgspec.DecodeError, RecursionError):
         raise Unusable("not-json", "not JSON, or cut short") from None
 

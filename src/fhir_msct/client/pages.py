@@ -47,9 +47,8 @@ def searchset(reply: Reply, type_: str) -> bundles.Bundle:
     return cut
 
 
-def page(reply: Reply, type_: str, url: str, following: str | None) -> Page:
+def page(reply: Reply, cut: bundles.Bundle, url: str, following: str | None) -> Page:
     """The page that an answer holds; `following` is its next link, made absolute."""
-    cut = searchset(reply, type_)
     sorted_ = _Sorted()
     for entry in cut.entries:
         sorted_.put(entry, cut.subsetted)

@@ -189,8 +189,9 @@ class Client:
         return self._send("POST", f"{url}/_search", f"{type_}/_search", form, query.encode("ascii"))
 
     def _page(self, reply: Reply, type_: str, url: str) -> Page:
-        link = pages.searchset(reply, type_).links.get("next")
-        return pages.page(reply, type_, url, None if link is None else self.origin.resolve(link))
+        cut = pages.searchset(reply, type_)
+        link = cut.links.get("next")
+        return pages.page(reply, cut, url, None if link is None else self.origin.resolve(link))
 
     def _write(
         self, method: str, url: str, route: str, headers: dict[str, str], body: bytes | None

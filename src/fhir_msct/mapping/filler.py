@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from fhir_msct.errors import Refused
 from fhir_msct.mapping import r4
-from fhir_msct.mapping.template import Constant, Field, Hole, Items, Object
+from fhir_msct.mapping.template import Constant, Field, Hole, Items, Object, holes_of
 from fhir_msct.records import When
 
 if TYPE_CHECKING:
@@ -68,9 +68,10 @@ def _filled(shape: "Shape", o: Object, values: Mapping[str, Any]) -> dict[str, A
 
 
 def _alternative(o: Object, values: Mapping[str, Any]) -> Object | None:
-    """The first alternative that has room for every value that any of them could take."""
-    wanted = {h.name for part in o.alternatives for _, h in part.holes() if values.get(h.name) is not None}
-    room = [(part, {hole.name for _, hole in part.holes()}) for part in o.alternatives]
+    """The first alternative that has room for every value that only an alternative could take."""
+    outside = {hole.name for field in o.fields for _, hole in holes_of(field)}
+    room = [(part, {hole.name for _, hole in part.holes()} - outside) for part in o.alternatives]
+    wanted = {name for _, names in room for name in names if values.get(name) is not None}
     return next((part for part, names in room if wanted <= names), room[0][0] if room else None)
 
 

@@ -85,11 +85,13 @@ class Kind:
 
     def build(self, resource: Resource, found: Any, shape: Shape, known: Any, context: Context) -> Reading:
         """The records of a reading; one item that cannot become one sets the resource aside."""
-        meta = found[0].o.f_meta if found else None
+        if not found:
+            return Reading(out=("", ""))  # a list of which no item is ours
+        meta = found[0].o.f_meta
         if any((tag.f_system, tag.f_code) == DERIVED for tag in (meta.f_tag if meta else None) or ()):
             return Reading(out=OWN_OUTCOME)
         resource = identity.identified(
-            resource, identity.Head(self.kind, getattr(found[0], "id", None) if found else None, meta)
+            resource, identity.Head(self.kind, getattr(found[0], "id", None), meta)
         )
         if resource.same_id:
             return identity.aside(resource, Aside("same-id", self.kind))

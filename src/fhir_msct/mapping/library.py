@@ -38,7 +38,7 @@ class Mapping:
         self.scopes: dict[str, Kind] = {}
         for kind in {shape.template.kind for shape in self.shapes.values()}:
             self.scopes[kind] = Kind(kind, self.shapes, self.tables, words, recognition)
-        self.context = self._context(NOBODY)
+        self.context = self.context_for(NOBODY)
 
     @classmethod
     def load(cls, folder: Path | str | None = None, study: plan.Plan | None = None) -> "Mapping":
@@ -62,7 +62,7 @@ class Mapping:
         """
         if patients is None:
             patients = NOBODY if base is None else Patients(base=base)
-        context = self.context if patients is NOBODY else self._context(patients)
+        context = self.context if patients is NOBODY else self.context_for(patients)
         return self.reading(identity.resource_of(resource), context)
 
     def reading(self, resource: Resource, context: Context) -> Reading:
@@ -88,7 +88,7 @@ class Mapping:
 
     def read_ndjson(self, path: Path | str, *, patients: Patients | None = None) -> Iterator[Reading]:
         """The reading of every line of a file, streaming; a bad line costs one line."""
-        context = self._context(patients or NOBODY)
+        context = self.context_for(patients or NOBODY)
         with Path(path).open("rb") as file:
             for number, line in enumerate(file, 1):
                 if body := line.strip():
@@ -141,13 +141,17 @@ class Mapping:
         """The SQL-on-FHIR v2 ViewDefinition of every mapping, by its name."""
         from fhir_msct.mapping import views
 
-        return {name: views.view(shape) for name, shape in sorted(self.shapes.items())}
+        found = {}
+        for name, shape in sorted(self.shapes.items()):
+            transplant = self.scopes[shape.template.kind].transplant if shape.template.scope else None
+            found[name] = views.view(shape, transplant.codings() if transplant else ())
+        return found
 
     def patients(self, resources: Any, base: str | None = None) -> Patients:
         """Who is in the study, from all its Patient resources."""
         return Patients(resources, base=base, system=self.study.records.identifier_system)
 
-    def _context(self, patients: Patients) -> Context:
+    def context_for(self, patients: Patients) -> Context:
         return Context(
             accept=self.study.records,
             parameters=self.study.parameters,
@@ -156,8 +160,6 @@ class Mapping:
             zone=self.study.zone,
             trusted=self.study.course.trusted,
         )
-
-    context_for = _context
 
 
 COMPUTED = ("param", "adtc", "aendtc", "adt", "aendt", "aval", "avalu", "anrlo", "anrhi")

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fhir_msct.dates import calendar_date, instant
+from fhir_msct.plan import Endpoint
 from fhir_msct.records import DerivedOutcome, When
 from fhir_msct.results import Outcome
 
@@ -26,9 +27,9 @@ DERIVED, ENTERED = "derived", "entered"
 INPUT_VERSION = "urn:fhir-msct:input-version"
 TOOL = "fhir-msct"
 SETTLED = ("final", "amended", "corrected")
-INFUSIONS = ("Procedure", "MedicationAdministration")
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 
+_exact = msgspec.json.Decoder(float_hook=lambda text: Raw(text.encode()))
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _SOURCE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(/_history/.+)?")
 
@@ -92,23 +93,24 @@ def reference(source: str, entered: bool = False) -> dict[str, Any]:
 
 def outcome(
     row: Outcome,
+    endpoint: Endpoint,
     *,
     study: str,
     subject: str,
-    rule: str,
     category: str,
-    infusions: Sequence[str],
+    unit: str,
+    infusions: Iterable[str],
     inputs: Mapping[str, Input],
 ) -> DerivedOutcome:
     """One row of by_subject.csv as it goes back.
 
-    `subject`: the Patient's id; `infusions`: the versions that opened the course; `inputs`: what the
-    archive says of each Observation among the row's sources.
+    `subject`: the Patient's id; `unit`: the study's unit of the row's parameter; `infusions`: the
+    versions that opened the course; `inputs`: what the archive says of each Observation among the
+    row's sources.
     """
-    own = identity("outcome", study, row.usubjid, row.endpoint, row.course, row.avisit)
+    own = identity("outcome", study, row.usubjid, row.endpoint, row.course, endpoint.avisit)
     sources = row.source.split()
     used = {source: inputs[source] for source in sources if source.startswith("Observation/")}
-    parts = dict.fromkeys([*(s for s in sources if s.split("/")[0] in INFUSIONS), *infusions])
     settled = all(one.status in SETTLED for one in used.values())
     base, aval = _decimal(row.base), _decimal(row.aval)
     return DerivedOutcome(
@@ -120,22 +122,18 @@ def outcome(
         status="final" if settled else "preliminary",
         category=category or None,
         endpoint=row.endpoint,
-        rule=rule,
+        rule=endpoint.rule,
         subject=subject,
         when=_when(row),
         issued=issued(used.values()),
         **_answer(row),
         derived_from=_references(sorted(used), used),
-        part_of=_references(sorted(parts), {}),
+        part_of=_references(sorted(infusions), {}),
         base=base,
-        base_unit=None if base is None else _ucum(row, "base"),
+        base_unit=None if base is None else unit,
         aval=aval,
-        aval_unit=None if aval is None else _ucum(row, "aval"),
+        aval_unit=None if aval is None else unit,
     )
-
-
-def _ucum(row: Outcome, what: str) -> str | None:
-    return getattr(row, f"{what}_unit", None) or row.unit or None
 
 
 def _references(sources: Iterable[str], inputs: Mapping[str, Input]) -> str | None:
@@ -144,13 +142,20 @@ def _references(sources: Iterable[str], inputs: Mapping[str, Input]) -> str | No
 
 
 def _answer(row: Outcome) -> dict[str, Any]:
-    """The answer in the one kind of value it has."""
+    """The answer in the one kind of value it has; beside met or not met, what that rests on."""
     if row.status in ("met", "not met"):
-        return {"answer": row.status.replace(" ", "-")}
-    number = _decimal(row.value)
-    if number is not None:
-        return {"value": number, "unit": row.unit or None, "unit_text": row.unit or None}
-    return {"day": row.value} if calendar_date(row.value) else {"word": row.value}
+        return {"answer": row.status.replace(" ", "-"), **_value(row, "detail", "detail_day", "detail_word")}
+    return {**_value(row, "value", "day", "word"), "unit_text": row.unit or None}
+
+
+def _value(row: Outcome, number: str, day: str, word: str) -> dict[str, Any]:
+    found = _decimal(row.value)
+    if found is not None:
+        unit = "unit" if number == "value" else f"{number}_unit"
+        return {number: found, unit: row.unit or None}
+    if calendar_date(row.value):
+        return {day: row.value}
+    return {word: row.value} if row.value else {}
 
 
 def _decimal(text: str) -> Decimal | None:
@@ -232,8 +237,8 @@ class Target(Struct, frozen=True):
 
 
 def provenance_id(study: str, targets: Iterable[Target], retracted: bool) -> str:
-    """The same targets with the same content have the same Provenance, however often it is sent."""
-    said = sorted(f"{one.id} {one.sha256}" for one in targets)
+    """The same change of the same targets has the same Provenance, however often it is sent."""
+    said = sorted(f"{one.id} {one.sha256} {one.replaces}" for one in targets)
     return identity("provenance", study, "retract" if retracted else "derive", *said)
 
 
@@ -271,10 +276,10 @@ def provenance(
     )
 
 
-def retracted(body: bytes) -> bytes:
-    """A derived result as the server holds it, taken back: entered in error, everything else as it was."""
-    tree = msgspec.json.decode(body, float_hook=lambda text: Raw(text.encode()))
-    tree["status"] = "entered-in-error"
+def with_status(body: bytes, status: str) -> bytes:
+    """A derived result with another status and everything else as it was, digit for digit."""
+    tree = _exact.decode(body)
+    tree["status"] = status
     tree["meta"] = {"tag": tree["meta"]["tag"]}
     tree.pop("text", None)  # a narrative that a server made of the old content
     return msgspec.json.encode(tree)

@@ -21,8 +21,8 @@ class Reading(Struct, frozen=True, gc=False):
 
     records: tuple[Any, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
-    out: tuple[str, str] = ("", "")
-    """System and code that put a resource out of scope."""
+    out: tuple[str, str] | None = None
+    """System and code that put a resource out of scope; None where it is not out of scope."""
 
     @property
     def in_scope(self) -> bool:

@@ -42,6 +42,11 @@ class TransplantScope:
                 self.seen[key] = found
         return found
 
+    def codings(self) -> tuple[tuple[str, str, str], ...]:
+        """Element, system and code of the tiers that a code alone decides."""
+        sure = [(row, paths) for row, paths in self.coded if row["tier"] in CODED]
+        return tuple((path, row["system"], row["code"]) for row, paths in sure for path in paths)
+
     def _judged(self, raws: dict[str, bytes]) -> Known | Aside | Out:
         try:
             concepts = {name: _concepts(name, raw) for name, raw in raws.items()}

@@ -30,6 +30,8 @@ def _field_conditions(field: Field, x: str) -> Iterator[str]:
         yield f"{x} == {node.value!r}"
     elif isinstance(node, Hole):
         yield from hole_conditions(node, x)
+        if field.key != "reference" and not node.optional and (node.before or node.after):
+            yield f"({x} or '').startswith({node.before!r}) and ({x} or '').endswith({node.after!r})"
     elif isinstance(node, Object):
         if inner := " and ".join(conditions(node, x)):
             yield f"({x} is not None and {inner})"

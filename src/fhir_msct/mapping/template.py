@@ -5,11 +5,11 @@
      "@one": [{"valueQuantity": {"value": "{value?}"}}, {"component": [{"valueQuantity": ...}]}]}
 
 `{x}` a hole; `{x?}` may be absent; `{x:a|b}` one of these; `{x:codes}` a CodeableConcept looked up in
-the table of that name; text round a hole is kept (`Type/{x}` in a `reference` is read in every
-resolvable shape); `[x]` takes any type that FHIR allows there; `{_x}` is looked at, never written.
-A brace in a constant is doubled. Keys: `@one` alternatives, `@write` written only, `@scope` the named
-step that decides what is ours. First in a list: `@each` one record an item, `@name` a named step picks
-the item. A list may hold several items, each of which selects its own.
+the table of that name; text round a hole is constant, so it selects as a constant does (`Type/{x}` in a
+`reference` is read in every resolvable shape); `[x]` takes any type that FHIR allows there; `{_x}` is
+looked at, never written. A brace in a constant is doubled. Keys: `@one` alternatives, `@write` written
+only, `@scope` the named step that decides what is ours. First in a list: `@each` one record an item,
+`@name` a named step picks the item. A list may hold several items, each of which selects its own.
 """
 
 import re

@@ -57,9 +57,7 @@ class Series(Struct, frozen=True, kw_only=True):
 
     def by_day(self) -> list[Value]:
         """The value of each day after the infusion, at a visit or not, in order (D7)."""
-        after = [
-            row for row in self.rows if row.avisit not in ("", BASELINE) and len(row.value.results) == 1
-        ]
+        after = [row for row in self.rows if row.avisit not in ("", BASELINE) and len(row.value.results) == 1]
         days = [of_one_day([row.value for row in rows]).value for _, rows in _days(after)]
         return [value for value in days if value is not None]
 
@@ -68,7 +66,7 @@ def place(value: Value, courses: Sequence[Course], plan: Plan, data_cut: date | 
     """Where one value belongs: its own course, and the next one whose baseline it may be (D4, D5)."""
     if not courses:
         return [Placed(value=value, why_not="no_course")]
-    parameter = plan.parameters[value.results[0].paramcd]
+    parameter = plan.parameters[value.paramcd]
     own = course_at(value.day, value.moment, courses)
     unusable = _why_unusable(value, parameter, data_cut)
     if unusable:

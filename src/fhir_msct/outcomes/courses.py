@@ -61,7 +61,7 @@ def open_courses(
     nothing can be counted.
     """
     rows = list(transplants)
-    decided = {review.of: review.decision for review in reviews}
+    decided: dict[str, str] = {review.of: review.decision for review in reviews}
     days: dict[str, set[date]] = {}
     for row in rows:
         if row.exstdt is not None and _counts(row, plan, decided):

@@ -12,7 +12,7 @@ from fhir_msct.plan import Parameter
 
 
 def is_better(base: Value, value: Value, parameter: Parameter) -> bool | None:
-    """D18, IMP_EVER: whether a value is better than the baseline at all, in the parameter's direction (D13)."""
+    """D18, IMP_EVER: whether a value is better than the baseline at all, in the direction of D13."""
     before, after = _spans(base, value, parameter)
     if _higher_is_better(parameter):
         before, after = after, before

@@ -2,8 +2,9 @@
 
 import csv
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from fhir_msct.dates import calendar_date
@@ -60,7 +61,7 @@ def _review(row: dict[str, str | None], where: str) -> Review:
         raise InputError(f"{where}: decision: wants yes or no")
     if calendar_date(cells["on"]) is None:
         raise InputError(f"{where}: on: wants a date such as 2024-06-30")
-    return Review(**cells | {"decision": cast(Literal["yes", "no"], cells["decision"])})
+    return msgspec.convert(cells, Review)
 
 
 def _refuse_twice(reviews: list[tuple[Review, int]], path: Path) -> None:

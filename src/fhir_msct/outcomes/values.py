@@ -27,6 +27,11 @@ class Value(Struct, frozen=True, kw_only=True):
     results: tuple[Measurement, ...]
 
     @property
+    def paramcd(self) -> str:
+        """The parameter that was measured."""
+        return self.results[0].paramcd
+
+    @property
     def moment(self) -> datetime | None:
         """The instant it was taken, when the result says so with time and offset."""
         return instant(self.results[0].adtc) if len(self.results) == 1 else None
@@ -77,9 +82,7 @@ def value_of(result: Measurement) -> Value | None:
         raise InputError(f"{result.source}: a measurement without a value or without a unit factor")
     if result.adt is None:
         return None
-    return Value(
-        day=result.adt, aval=result.exact, comparator=result.comparator or "", results=(result,)
-    )
+    return Value(day=result.adt, aval=result.exact, comparator=result.comparator or "", results=(result,))
 
 
 def of_one_day(values: Sequence[Value]) -> Day:
@@ -88,8 +91,7 @@ def of_one_day(values: Sequence[Value]) -> Day:
     Same identifier: the newest; equal values: one; all with times: the latest; else the median of what
     is left. Values beyond a limit, or of different sides of the body, have no median: `day_conflict`.
     """
-    left = _one_of_equals(_newest_of_each_result(values))
-    left = _latest(left)
+    left = _latest(_one_of_equals(_newest_of_each_result(values)))
     if len(left) == 1:
         return Day(value=left[0])
     sides = frozenset[str]().union(*(value.sides for value in left))

@@ -5,6 +5,7 @@ from fhir_msct.report import answers, flow, people
 from fhir_msct.report.study_files import StudyFiles
 from fhir_msct.report.table import counted, listed
 from fhir_msct.report.words import word
+from fhir_msct.results import Outcome
 
 SYNTHETIC = "SYNTHETIC DATA: invented patients, made to try the tool on. Nothing here is evidence."
 
@@ -75,10 +76,15 @@ def event_lines(files: StudyFiles) -> list[tuple[str, str]]:
 
 
 def who(files: StudyFiles, endpoint: Endpoint) -> str:
-    """The subjects who met an endpoint, with its date where it has one."""
+    """The subjects who met an endpoint, with its date; "by" where only a consequence has one."""
     met = [row for row in files.by_subject if row.endpoint == endpoint.id and row.status == "met"]
-    named = [f"{row.usubjid} {row.adt.isoformat()}" if row.adt else row.usubjid for row in met]
-    return f": {', '.join(named)}" if named else ""
+    return f": {', '.join(_when(row) for row in met)}" if met else ""
+
+
+def _when(row: Outcome) -> str:
+    if not row.adt:
+        return row.usubjid
+    return f"{row.usubjid} {'by ' if row.reason else ''}{row.adt.isoformat()}"
 
 
 def _response(files: StudyFiles, endpoint: Endpoint, paramcd: str) -> str:

@@ -1,0 +1,6 @@
+"""A small FHIR R4 server for the demo and the tests, with faults that can be switched on."""
+
+from fhir_msct.sandbox.faults import Faults
+from fhir_msct.sandbox.server import Sandbox, serve
+
+__all__ = ["Faults", "Sandbox", "serve"]

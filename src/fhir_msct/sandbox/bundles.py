@@ -84,13 +84,13 @@ class Bundles:
     def _transaction(self, entries: list[_Entry], base: str) -> list[bytes]:
         steps = []
         for at, entry in enumerate(entries):
-            with _entry(at):
+            with _naming(at):
                 steps.append(self._resolved(entry, base))
         _refuse_overlaps(steps)
         places = {step.entry.full_url: step.place for step in steps if step.entry.full_url and step.id}
         done = dict[int, bytes]()
         for at in sorted(range(len(steps)), key=lambda at: _ORDER.index(steps[at].entry.request.method)):
-            with _entry(at):
+            with _naming(at):
                 done[at] = self._apply(steps[at], base, places)
         return [done[at] for at in range(len(steps))]
 
@@ -156,7 +156,7 @@ class Bundles:
 
 
 @contextmanager
-def _entry(at: int) -> Iterator[None]:
+def _naming(at: int) -> Iterator[None]:
     """Names the entry in whatever is refused inside."""
     try:
         yield

@@ -35,13 +35,18 @@ def terms(type_: str, tree: dict[str, Any]) -> set[Term]:
             found.update(_dates(param, elements))
         else:
             found.update(_references(param, elements, parameter))
-    return found
+    return {term for term in found if _storable(term.system) and _storable(term.value)}
 
 
 def literal(reference: str) -> tuple[str, str] | None:
     """The (type, id) that a relative reference names, its version left aside."""
     found = _LITERAL.fullmatch(reference)
     return (found[1], found[2]) if found else None
+
+
+def _storable(text: str | None) -> bool:
+    """Half a surrogate pair can be escaped in JSON, but is no text that a database takes."""
+    return text is None or not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _at(tree: Any, path: str) -> list[Any]:

@@ -18,7 +18,7 @@ from fhir_msct.sandbox.parameters import TYPES
 from fhir_msct.sandbox.search import query
 from fhir_msct.sandbox.store import Store, Version, next_version
 
-_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _ETAG = re.compile(r'(?:W/)?"?([^"]+)"?')
 
 
@@ -80,7 +80,9 @@ class Interactions:
                 raise Rejected(400, f"{id_}: an id chosen by a client must hold a letter")
             return self.place(new, id_, if_match=if_match, method="PUT")
 
-    def update_where(self, new: Incoming, condition: str, *, if_match: str | None = None, base: str) -> Answer:
+    def update_where(
+        self, new: Incoming, condition: str, *, if_match: str | None = None, base: str
+    ) -> Answer:
         """The next version of the one that matches, or a new resource when none does."""
         with self._store.writing():
             there = self.match(new.type, condition, base)
@@ -115,6 +117,7 @@ class Interactions:
 
     def match(self, type_: str, condition: str, base: str) -> str | None:
         """The id of the one resource that meets a condition; 412 when several do."""
+        condition = condition.removeprefix(f"{type_}?")
         asked = query(known(type_), parse_qsl(condition, keep_blank_values=True), base=base, strict=True)
         if not asked.clauses:
             raise Rejected(412, "a condition without a search parameter would match everything")
@@ -141,7 +144,7 @@ def incoming(body: bytes, expected: str | None = None) -> Incoming:
     if expected is not None and type_ != expected:
         raise Rejected(400, f"the resource is a {type_}, its address says {expected}")
     id_ = tree.get("id", "x")
-    if not isinstance(id_, str) or not _ID.fullmatch(id_):
+    if not isinstance(id_, str) or not ID.fullmatch(id_):
         raise Rejected(400, "id: wants at most 64 letters, digits, dots and dashes")
     if not isinstance(tree.get("meta", {}), dict):
         raise Rejected(400, "meta: not an object")

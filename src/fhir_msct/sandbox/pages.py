@@ -45,7 +45,7 @@ class Pages:
             return bundle("searchset", (), total=total)
         sql, args = query.sql("c.key")
         keys = tuple(row[0] for row in self._store.select(sql + query.order, args))
-        size = query.count or self._size
+        size = query.size or self._size
         size = min(size, self._cap) if self._cap else size
         token = str(uuid4())
         if len(keys) > size:
@@ -125,6 +125,10 @@ def _past(version: Version, base: str) -> bytes:
 
 
 def _page_link(base: str, token: str, offset: int, count: int) -> str:
-    return base + "?" + urlencode(
-        {"_getpages": token, "_getpagesoffset": offset, "_count": count, "_bundletype": "searchset"}
+    return (
+        base
+        + "?"
+        + urlencode(
+            {"_getpages": token, "_getpagesoffset": offset, "_count": count, "_bundletype": "searchset"}
+        )
     )

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from fhir_msct.sandbox.index import literal
 from fhir_msct.sandbox.moments import Moment, moment
 from fhir_msct.sandbox.outcome import Rejected
-from fhir_msct.sandbox.parameters import CONTROLS, PARAMETERS, RESULTS, Parameter, date, reference, token
+from fhir_msct.sandbox.parameters import CONTROLS, PARAMETERS, RESULTS, Parameter, token
 
 _IGNORED = ("_format", "_pretty")
 _PREFIX = re.compile(r"(eq|ne|gt|ge|lt|le|sa|eb|ap)?(.*)", re.DOTALL)
@@ -43,7 +43,7 @@ class Query(NamedTuple):
     type: str
     clauses: tuple[Clause, ...]
     order: str
-    count: int | None
+    size: int | None
     total: Literal["none", "estimate", "accurate"] | None
     count_only: bool
     elements: tuple[str, ...]
@@ -89,7 +89,7 @@ def query(type_: str, pairs: Iterable[tuple[str, str]], *, base: str, strict: bo
         type=type_,
         clauses=tuple(clauses),
         order=_order(type_, controls.get("_sort", "")),
-        count=count,
+        size=count,
         total=total,  # type: ignore[arg-type]  # checked above
         count_only=summary == "count" or count == 0,
         elements=tuple(name for name in controls.get("_elements", "").split(",") if name),
@@ -155,14 +155,18 @@ def _token(param: str, values: list[str]) -> Clause:
             systems.append(parts[0])
     return _either(
         [
-            _in_terms("t.param = ? and t.value in (select value from json_each(?))", param, json.dumps(anywhere)),
+            _in_terms(
+                "t.param = ? and t.value in (select value from json_each(?))", param, json.dumps(anywhere)
+            ),
             _in_terms(
                 "t.param = ? and (t.value, t.system) in"
                 " (select json_extract(value, '$[1]'), json_extract(value, '$[0]') from json_each(?))",
                 param,
                 json.dumps(exact),
             ),
-            _in_terms("t.param = ? and t.system in (select value from json_each(?))", param, json.dumps(systems)),
+            _in_terms(
+                "t.param = ? and t.system in (select value from json_each(?))", param, json.dumps(systems)
+            ),
         ]
     )
 
@@ -189,7 +193,9 @@ def _reference(param: str, parameter: Parameter, values: list[str], base: str) -
                 param,
                 json.dumps([pair for pair in wanted if pair[0] is not None]),
             ),
-            _in_terms("t.param = ? and t.value in (select value from json_each(?))", param, json.dumps(any_type)),
+            _in_terms(
+                "t.param = ? and t.value in (select value from json_each(?))", param, json.dumps(any_type)
+            ),
         ]
     )
 

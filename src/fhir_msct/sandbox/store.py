@@ -87,13 +87,16 @@ class Store:
         at = moment(new.last_updated)
         with self.writing():
             seq = self._db.execute("insert into version values (null, ?, ?, ?, ?, ?, ?)", new).lastrowid
-            key = self._db.execute(
+            self._db.execute(
                 "insert into current values (null, ?, ?, ?, ?, ?) on conflict(type, id) do update"
-                " set seq = excluded.seq, at = excluded.at, deleted = excluded.deleted returning key",
+                " set seq = excluded.seq, at = excluded.at, deleted = excluded.deleted",
                 (new.type, new.id, seq, at.start if at else 0, new.body is None),
-            ).fetchone()[0]
+            )
+            key = self.select("select key from current where type = ? and id = ?", (new.type, new.id))[0][0]
             self._db.execute("delete from term where key = ?", (key,))
-            self._db.executemany("insert into term values (?, ?, ?, ?, ?, ?, ?, ?)", [(key, *t) for t in terms])
+            self._db.executemany(
+                "insert into term values (?, ?, ?, ?, ?, ?, ?, ?)", [(key, *t) for t in terms]
+            )
 
     def current(self, type_: str, id_: str) -> Version | None:
         """The newest version, deleted or not; None where there never was one."""
@@ -139,6 +142,7 @@ class Store:
         with self.writing():
             for table in ("version", "current", "term"):
                 self._db.execute(f"delete from {table}")  # noqa: S608  (our own names)
+            self._ids = 0
 
     def _versions(self, where: str, args: Sequence[Any]) -> list[Version]:
         sql = f"select {_VERSION} from version where {where}"  # noqa: S608  (our own clauses)
@@ -184,7 +188,9 @@ def _prepare(db: sqlite3.Connection, path: Path | None) -> None:
         raise UsageError("it holds something else")
     if path is not None:
         db.execute("pragma journal_mode = wal")
-        db.execute("pragma synchronous = normal")  # survives a kill of the process; power loss is not our trade
+        db.execute(
+            "pragma synchronous = normal"
+        )  # survives a kill of the process; power loss is not our trade
     db.execute("begin immediate")
     if not tables:
         for statement in _DDL.split(";"):

@@ -1,0 +1,85 @@
+"""Keeping one resource: a new version, bytes that are here already, or a deletion."""
+
+import sqlite3
+from hashlib import sha256
+
+from fhir_msct.archive.versions import CURRENT, DELETED, Version, choose
+from fhir_msct.records import Resource
+
+_KNOWN = """
+    select v.id, v.sha256, v.place, v.version, v.lastupdated, v.deleted, v.seen, v.gone, run.kind, run.base
+    from resource v join run on run.id = v.run where v.type = ? and v.key = ?
+"""
+_NEW = """
+    insert into resource (type, key, fhir_id, version, lastupdated, full_url, sha256, body, file, start,
+        length, subsetted, deleted, place, run, seen, state)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+def key_of(found: Resource) -> str:
+    """What a resource goes by: its id, else # and the hash of its bytes."""
+    return found.id or f"#{sha256(found.body).hexdigest()}"
+
+
+def keep(connection: sqlite3.Connection, run: int, found: Resource, file: int | None = None) -> None:
+    """Stores a resource for a run; `file` is the adopted file in which its bytes lie at `where`.
+
+    To be called inside a transaction. The same bytes again are only counted, and only once for a place.
+    """
+    digest, key = _digest(found), key_of(found)
+    known = connection.execute(_KNOWN, (found.type, key)).fetchall()
+    same = next((row for row in known if row[1] == digest), None)
+    if same is None:
+        _insert(connection, run, found, key, digest, file)
+    else:
+        if found.where and found.where != same[2]:
+            again = (found.where, digest, found.type, key, run)
+            connection.execute("insert or ignore into duplicate values (?, ?, ?, ?, ?)", again)
+        connection.execute("update resource set seen = ? where id = ?", (run, same[0]))
+    if len(known) > (same is not None) or (same is not None and same[7] is not None):
+        order(connection, found.type, key)
+
+
+def order(connection: sqlite3.Connection, type_: str, key: str) -> None:
+    """Decides again which version of one resource is the current one."""
+    known = connection.execute(_KNOWN, (type_, key)).fetchall()
+    choices = choose([_version(row) for row in known])
+    connection.executemany(
+        "update resource set state = ?, same_id = ? where id = ?",
+        [(choice.state, choice.same_id, row) for row, choice in choices.items()],
+    )
+
+
+def _insert(
+    connection: sqlite3.Connection, run: int, found: Resource, key: str, digest: str, file: int | None
+) -> None:
+    start = int(found.where.rpartition(":")[2]) if file is not None else None
+    values = (
+        *(found.type, key, found.id, found.version, found.lastupdated, found.full_url, digest),
+        *(found.body if file is None else None, file, start, len(found.body)),
+        *(found.subsetted, found.deleted, found.where, run, run),
+        DELETED if found.deleted else CURRENT,
+    )
+    connection.execute(_NEW, values)
+
+
+def _digest(found: Resource) -> str:
+    """The hash of the bytes; a deletion has none, so that what is known of it stands for them."""
+    said = f"deleted {found.version} {found.lastupdated}".encode() if found.deleted else found.body
+    return sha256(said).hexdigest()
+
+
+def _version(row: tuple[object, ...]) -> Version:
+    number, _, place, version, lastupdated, deleted, seen, gone, kind, base = row
+    name = str(place).rpartition(":")[0]
+    return Version(
+        row=number,  # type: ignore[arg-type]
+        version=version,  # type: ignore[arg-type]
+        lastupdated=lastupdated,  # type: ignore[arg-type]
+        deleted=bool(deleted),
+        kind=str(kind),
+        seen=seen,  # type: ignore[arg-type]
+        gone=gone,  # type: ignore[arg-type]
+        file=f"{base}/{name}" if name else "",
+    )

@@ -1,0 +1,132 @@
+"""The tables of the archive, and how an older archive becomes a newer one.
+
+`PRAGMA user_version` is the number of steps that an archive has seen. Each step is SQL that takes it from
+one version to the next; a step is never changed once it was released.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from fhir_msct.errors import UsageError
+
+STEP_1 = """
+-- One pull, or one load. Complete only when everything that was asked for is proved to be here.
+create table run (
+    id integer primary key,
+    kind text not null check (kind in ('server', 'folder', 'load')),
+    base text not null,             -- base address, or the folder or file that was read
+    config text not null,           -- sha256 of what was asked
+    software text, version text,
+    patients text not null default '[]',
+    started text not null, finished text,
+    complete integer not null default 0,
+    server_date text,
+    problems text not null default '[]'
+) strict;
+
+-- The unit of work: one type, some patients. Rows that came and the cursor are written together.
+create table window (
+    id integer primary key,
+    run integer not null references run,
+    type text not null,
+    patients text not null,
+    state text not null default 'open' check (state in ('open', 'proved', 'unproved', 'split')),
+    tried integer not null default 0,
+    count_before integer, count_after integer,
+    next_url text,
+    why text not null default '',
+    unique (run, type, patients)
+) strict;
+
+-- What came in the reading of a window that is going on: distinct ids are counted here.
+create table sight (window integer not null, key text not null, primary key (window, key)) strict, without rowid;
+
+create table page (
+    window integer not null, tried integer not null, number integer not null,
+    url_sha256 text not null, body_sha256 text not null, bytes integer not null, included integer not null
+) strict;
+
+-- An NDJSON file that was adopted: its unpacked copy in files/.
+create table file (
+    id integer primary key,
+    name text not null,             -- as it was called where it came from
+    stored text not null unique,    -- as it is called in files/
+    size integer not null, sha256 text not null,
+    unique (name, sha256)
+) strict;
+
+-- Every version ever seen. The body is here, or a part of an adopted file.
+create table resource (
+    id integer primary key,
+    type text not null,
+    key text not null,              -- the FHIR id, or # and the sha256 of the bytes
+    fhir_id text, version text, lastupdated text, full_url text,
+    sha256 text not null,
+    body blob, file integer references file, start integer, length integer not null,
+    subsetted integer not null default 0,
+    deleted integer not null default 0,
+    place text not null default '', -- file and byte it was cut from
+    run integer not null references run,        -- that brought it
+    seen integer not null references run,       -- that saw it last
+    gone integer,                               -- complete run that no longer found it
+    state text not null default 'current' check (state in ('current', 'superseded', 'deleted')),
+    same_id integer not null default 0,
+    unique (type, key, sha256)
+) strict;
+
+-- The same bytes once more, in another place.
+create table duplicate (
+    place text not null, sha256 text not null, type text not null, key text not null, run integer not null,
+    primary key (place, sha256)
+) strict, without rowid;
+
+-- What is no resource, or none that was asked for: counted and hashed.
+create table quarantine (
+    place text not null, sha256 text not null, type text not null default '', reason text not null,
+    length integer not null, lost integer not null, run integer not null,
+    primary key (place, sha256, reason)
+) strict, without rowid;
+
+-- The request log: a route, never an address.
+create table event (
+    id integer primary key, run integer, method text not null, route text not null,
+    status integer not null, bytes integer not null
+) strict;
+
+create index resource_state on resource (type, state, key);
+create index resource_seen on resource (seen, type);
+"""
+
+STEPS: tuple[str, ...] = (STEP_1,)
+
+
+def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[str] = STEPS) -> None:
+    """Returns when the archive has seen every step; an older one is copied beside itself first.
+
+    Raises UsageError for an archive of a newer program.
+    """
+    (seen,) = connection.execute("pragma user_version").fetchone()
+    if seen > len(steps):
+        raise UsageError(
+            f"{path} was written by a newer fhir-msct (archive version {seen}, this one knows "
+            f"{len(steps)}): install that one"
+        )
+    if 0 < seen < len(steps):
+        _copy(connection, path.with_name(f"{path.name}.v{seen}"))
+    for number in range(seen, len(steps)):
+        script = f"begin immediate; {steps[number]}; pragma user_version = {number + 1}; commit;"
+        try:
+            connection.executescript(script)
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("rollback")
+            raise
+
+
+def _copy(connection: sqlite3.Connection, copy: Path) -> None:
+    copy.unlink(missing_ok=True)
+    copy.touch(0o600)
+    with closing(sqlite3.connect(copy)) as target:
+        connection.backup(target)

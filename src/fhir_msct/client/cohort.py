@@ -1,0 +1,122 @@
+"""Whom to pull: the ids of the cohort's patients, from the four ways in which a study may name them.
+
+The Group, ResearchSubject and Condition resources that name patients are read here and not kept.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from fhir_msct.client.failures import Unusable
+from fhir_msct.client.origin import Origin
+from fhir_msct.client.rest import Client
+from fhir_msct.client.windows import TRIES, patient_of, reference_to, verdict
+from fhir_msct.errors import ConfigError
+from fhir_msct.plan import Cohort
+from fhir_msct.records import Resource
+
+_WAYS = ("patients", "group", "research_study", "diagnosis")
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """The cohort, and what stands in the way of calling it whole."""
+
+    patients: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+
+
+def checked(cohort: Cohort, origin: Origin) -> None:
+    """Returns for a cohort that may be asked for.
+
+    Raises ConfigError: not exactly one way to name it, an id that is none, or no legal basis for a
+    server that is not this machine.
+    """
+    ways = [way for way in _WAYS if getattr(cohort, way)]
+    if len(ways) != 1:
+        said = " and ".join(ways) or "nothing"
+        raise ConfigError(f"study.toml: [cohort] wants exactly one of {', '.join(_WAYS)}; it says {said}")
+    named = [*cohort.patients, cohort.group or "", cohort.research_study or ""]
+    for id_ in filter(None, named):
+        if not _ID.fullmatch(_bare(id_)):
+            raise ConfigError(f"study.toml: [cohort] {ways[0]}: {id_!r} is not a FHIR id")
+    if not origin.is_loopback and not (cohort.basis or "").strip():
+        raise ConfigError(
+            f"study.toml: [cohort] basis: say on what basis patients' data are pulled from {origin} "
+            '("consent", or the number of the waiver)'
+        )
+
+
+def requests(cohort: Cohort) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+    """What is asked to find the cohort: type and parameters; the type alone for a single read."""
+    if cohort.group:
+        return ((f"Group/{_bare(cohort.group)}", ()),)
+    if cohort.research_study:
+        return (("ResearchSubject", (("study", f"ResearchStudy/{_bare(cohort.research_study)}"),)),)
+    return tuple(("Condition", (("code", token),)) for token in cohort.diagnosis)
+
+
+def patients(client: Client, cohort: Cohort, page_size: int) -> Found:
+    """The ids of the cohort's patients, sorted; asks the server where the study does not list them."""
+    if cohort.patients:
+        return Found(patients=tuple(sorted({_bare(id_) for id_ in cohort.patients})))
+    if cohort.group:
+        return _members(client, _bare(cohort.group))
+    found: set[str] = set()
+    problems: list[str] = []
+    for type_, params in requests(cohort):
+        resources, why = gathered(client, type_, (*params, ("_count", str(page_size))))
+        named = [patient_of(resource.body, client.base_url) for resource in resources]
+        found.update(id_ for id_ in named if id_)
+        if why:
+            problems.append(f"the cohort cannot be proved whole: {type_}: {why}")
+        if None in named:
+            problems.append(f"{named.count(None)} {type_} of the cohort do not name a Patient of this server")
+    return _nonempty(found, problems)
+
+
+def gathered(client: Client, type_: str, params: Iterable[tuple[str, str]]) -> tuple[list[Resource], str]:
+    """Everything that a search finds, each id once, and why the counts do not prove it (or nothing)."""
+    params, by_id, why = tuple(params), dict[str | None, Resource](), ""
+    for _ in range(TRIES):
+        try:
+            before = client.count(type_, params)
+            this = [found for page in client.search(type_, params) for found in page.resources]
+            why = verdict(before, client.count(type_, params), len({found.id for found in this}))
+        except Unusable as error:
+            why = str(error)
+            continue
+        by_id |= {found.id: found for found in this if found.type == type_}
+        if not why:
+            break
+    return list(by_id.values()), why
+
+
+def _members(client: Client, group: str) -> Found:
+    """The active members of a Group (https://hl7.org/fhir/R4/group.html)."""
+    found = client.read("Group", group)
+    if found is None:
+        raise ConfigError(f"study.toml: [cohort] group: the server has no Group/{group}")
+    tree: Any = msgspec.json.decode(found.body)
+    members = [member for member in tree.get("member") or [] if isinstance(member, dict)]
+    active = [member.get("entity") for member in members if member.get("inactive") is not True]
+    named = [reference_to(entity, "Patient", client.base_url) for entity in active]
+    lost = named.count(None)
+    problems = [f"{lost} members of Group/{group} are not Patients of this server"] if lost else []
+    if found.subsetted:
+        problems.append(f"Group/{group} came without all of its elements")
+    return _nonempty({id_ for id_ in named if id_}, problems)
+
+
+def _nonempty(found: set[str], problems: list[str]) -> Found:
+    if not found:
+        problems = [*problems, "the cohort has no patients: check [cohort] in study.toml"]
+    return Found(patients=tuple(sorted(found)), problems=tuple(problems))
+
+
+def _bare(id_: str) -> str:
+    """An id also where it was written as a reference: `Patient/p1`."""
+    return re.sub(r"^(Patient|Group|ResearchStudy)/", "", id_.strip())
