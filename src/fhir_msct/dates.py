@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 _FULL = re.compile(r"(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(Z|[+-]\d\d:\d\d)?)?")
 
+_PARTIAL = re.compile(r"\d{4}(-(0[1-9]|1[0-2]))?")
+
 
 def calendar_date(text: str | None, zone: ZoneInfo | None = None) -> date | None:
     """The calendar date as written (rule D1); None for a partial date or what is no date.
@@ -26,6 +28,13 @@ def calendar_date(text: str | None, zone: ZoneInfo | None = None) -> date | None
         return date.fromisoformat(found[1])
     except ValueError:
         return None
+
+
+def is_date(text: str | None) -> bool:
+    """Whether this is a date that exists, of any precision."""
+    if _PARTIAL.fullmatch(text or ""):
+        return True
+    return calendar_date(text) is not None
 
 
 def instant(text: str | None) -> datetime | None:

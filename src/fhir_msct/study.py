@@ -40,7 +40,7 @@ class Study:
     def outcomes(self) -> "frames.Frames":
         """Computes the trial's outcomes from the records; gives them as typed DataFrames."""
         outcomes.outcomes(self.folder, self.plan, say=self.say)
-        return frames.Frames(self.folder / "outcomes", outcomes.FILES)
+        return frames.Frames(self.folder / "outcomes", outcomes.OUTPUTS)
 
     def report(self) -> Path:
         """Writes report.html from the outcomes."""

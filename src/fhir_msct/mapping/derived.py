@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Struct
 
-from fhir_msct.dates import calendar_date, is_utc
+from fhir_msct.dates import calendar_date, is_date, is_utc
 from fhir_msct.exact import scaled, terminates
 from fhir_msct.mapping.reading import Aside
 from fhir_msct.mapping.scope import Known
@@ -22,6 +22,9 @@ from fhir_msct.plan import Accept, Parameter
 from fhir_msct.records import Finding, Measurement, Resource, Subject, Transplant, When
 
 DEFAULT_STATUS = frozenset(Accept().accept_status)
+
+DEFAULT_EVENT_STATUS = frozenset(Accept().accept_event_status)
+LARGEST_EXPONENT = 1000
 
 _identifiers = msgspec.json.Decoder(list[Identifier]).decode
 
@@ -85,15 +88,17 @@ def measurement(found: Any, known: Known, at: Origin, context: Context) -> Measu
     if isinstance(shared, Aside):
         return shared
     paramcd, quantity = found.paramcd, "Observation.valueQuantity"
-    if found.value is None:
-        return Aside(_absence(found), quantity)
+    if found.value is None or any(hole == "" for hole, _ in found.why):
+        return Aside(_absence(found), quantity)  # a masked or cancelled result may keep an old value
+    if not all(map(_printable, (found.value, found.low, found.high))):
+        return Aside("not-a-number", quantity)
     unit = _unit(found, known, context.units)
     if isinstance(unit, Aside):
         return unit
     parameter = context.parameters.get(paramcd)
     limits = _limits(found, unit, context.units)
     flags += unit.flags
-    if limits is None:
+    if parameter is not None and parameter.enzyme and (limits is None or found.high is None):
         flags.append("no_uln")
     if not terminates(Fraction(found.value) * unit.factor):
         flags.append("rounded")
@@ -144,10 +149,12 @@ def _shared(
     if found.when is None:
         reason = next((f"absent-{why}" for hole, why in found.why if hole == "when"), "")
         return Aside("no-date", f"{kind}.{element}[x]", reason)
-    if found.status not in DEFAULT_STATUS and kind == "Observation":
+    if found.status not in DEFAULT_STATUS | DEFAULT_EVENT_STATUS:
         flags.append("status_accepted")
     if found.subject in context.patients.replaced:
         flags.append("replaced_by")
+    if not is_date(str(found.when.value)):
+        return Aside("date-kind", f"{kind}.{element}[x]")
     return {"usubjid": usubjid, **_dates(found.when, context.zone, flags)}
 
 
@@ -165,6 +172,11 @@ def _word(status: object) -> str:
     """A status as part of a reason; what is no code of FHIR's form is not repeated."""
     text = str(status)
     return text if text.replace("-", "").isalpha() and len(text) <= 32 else "other"
+
+
+def _printable(value: Decimal | None) -> bool:
+    """A number with an exponent in the thousands is a defect or an attack, no measurement."""
+    return value is None or abs(value.adjusted()) < LARGEST_EXPONENT
 
 
 def _absence(found: Any) -> str:
@@ -257,7 +269,8 @@ def finding(found: Any, known: Known, at: Origin, context: Context) -> Finding |
     if found.o.f_resourceType == "Observation":
         shared = _shared(found, context, context.accept.accept_status, "effective", flags)
         if not isinstance(shared, Aside) and found.state is None:
-            return Aside(_absence(found), "Observation.valueCodeableConcept")
+            given = found.o.f_valueCodeableConcept is not None
+            return Aside("not-allowed" if given else _absence(found), "Observation.valueCodeableConcept")
     else:
         shared = _condition(found, context, flags)
     if isinstance(shared, Aside):
@@ -289,6 +302,8 @@ def _condition(found: Any, context: Context, flags: list[str]) -> dict[str, Any]
     if when is None and found.recorded:
         flags.append("recorded_date")
         when = When("dateTime", found.recorded)
+    if when is not None and not is_date(str(when.value)):
+        return Aside("date-kind", "Condition.onset[x]")
     dates = _dates(when, context.zone, flags) if when else {"adtc": "", "aendtc": "", "adt": None}
     return {"usubjid": usubjid, **dates}
 

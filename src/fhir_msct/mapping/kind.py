@@ -20,6 +20,12 @@ Rows = tuple[Row, ...]
 DERIVED = ("urn:fhir-msct:tags", "derived")
 """The tag of what we computed and pushed: never read as a measurement."""
 
+SUBSETTED = "SUBSETTED"
+"""A server's word that this is a part of a resource: read and flagged, never written onto.
+
+https://hl7.org/fhir/R4/resource.html#tag (v3-ObservationValue, under two system names)
+"""
+
 NOT_READ = ("outcome",)
 """Shapes that are only written: what they describe is ours, and out of scope when it comes back."""
 
@@ -88,8 +94,11 @@ class Kind:
         if not found:
             return Reading(out=("", ""))  # a list of which no item is ours
         meta = found[0].o.f_meta
-        if any((tag.f_system, tag.f_code) == DERIVED for tag in (meta.f_tag if meta else None) or ()):
+        tags = {(tag.f_system, tag.f_code) for tag in meta.f_tag or ()} if meta else set()
+        if DERIVED in tags:
             return Reading(out=OWN_OUTCOME)
+        if any(code == SUBSETTED for _, code in tags):
+            resource = msgspec.structs.replace(resource, subsetted=True)
         resource = identity.identified(
             resource, identity.Head(self.kind, getattr(found[0], "id", None), meta)
         )

@@ -25,7 +25,7 @@ class TransplantScope:
         mine = [row for row in rows if row["resource"] == self.kind]
         self.coded = [(row, row["path"].split("|")) for row in mine if row["code"]]
         self.worded = [
-            (row, row["path"].split("|"), Words(row["words"]), Words(row["unless_words"], prefix=True))
+            (row, row["path"].split("|"), Words(row["words"]), Words(row["unless_words"]))
             for row in mine
             if row["words"]
         ]

@@ -66,9 +66,7 @@ class CodeScope:
     ) -> None:
         """`shapes`: table name -> shape; `words`: what the texts of a parameter look like."""
         self.path, self.shapes, self.tables = path, shapes, tables
-        self.words = [
-            (row["paramcd"], Words(row["words"]), Words(row["unless_words"], prefix=True)) for row in words
-        ]
+        self.words = [(row["paramcd"], Words(row["words"]), Words(row["unless_words"])) for row in words]
         self.seen: dict[bytes, Known | Aside | Out] = {}
 
     def judge(self, raw: bytes) -> Known | Aside | Out:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from fhir_msct.errors import Refused
 from fhir_msct.mapping import editor, filler, structs
 from fhir_msct.mapping.codes import CodeTable
 from fhir_msct.mapping.generate import Generated
@@ -70,6 +71,11 @@ class Shape:
         """
         if onto is None:
             return filler.write(self, values)
+        meta = self.decode(onto).f_meta  # type: ignore[attr-defined]  # every resource's struct has it
+        if meta is not None and any(tag.f_code == "SUBSETTED" for tag in meta.f_tag or ()):
+            raise Refused(
+                f"{self.name}: the original is only a part of a resource (SUBSETTED): read it whole first"
+            )
         return editor.write(self, values, onto, patients)
 
 

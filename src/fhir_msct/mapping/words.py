@@ -4,11 +4,13 @@ import re
 
 
 class Words:
-    """A list of words from one cell of a table (`MSC|mesenchymal|间充质`), ready to look for."""
+    """A list of words from one cell of a table (`MSC|mesenchym*|间充质`), ready to look for.
 
-    def __init__(self, cell: str, *, prefix: bool = False) -> None:
-        """`prefix`: a word also stands for its longer forms (`aspirat` for aspiration)."""
-        parts = [_pattern(word, prefix) for word in cell.split("|") if word]
+    A word that ends with `*` also stands for its longer forms.
+    """
+
+    def __init__(self, cell: str) -> None:
+        parts = [_pattern(word) for word in cell.split("|") if word]
         self._search = re.compile("|".join(parts), re.IGNORECASE).search if parts else None
 
     def __call__(self, text: str) -> bool:
@@ -16,8 +18,9 @@ class Words:
         return bool(self._search and self._search(text))
 
 
-def _pattern(word: str, prefix: bool) -> str:
-    if not word.replace(" ", "").replace("-", "").isalpha() or ord(word[0]) > 0x2E7F:
-        return re.escape(word)
+def _pattern(word: str) -> str:
+    stem = word.rstrip("*")
+    if ord(stem[0]) > 0x2E7F:
+        return re.escape(stem)
     # A digit may follow at once (MB2), a letter may not (MBA).
-    return rf"(?<![^\W\d_]){re.escape(word)}" + ("" if prefix else r"(?![^\W\d_])")
+    return rf"(?<![^\W\d_]){re.escape(stem)}" + ("" if word.endswith("*") else r"(?![^\W\d_])")
