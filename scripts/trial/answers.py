@@ -17,16 +17,15 @@ def answers(trial: Trial) -> list[Answer]:
     """Rows of endpoints.csv: n and x of every proportion, n, estimate and p of every change."""
     rows: list[Answer] = []
     for paramcd in PARAMETERS:
-        rows += _proportions("IMP_EVER", paramcd, 1, "", _ever(trial, paramcd), infused(1))
+        rows += _proportions(f"IMP_EVER_{paramcd}", paramcd, "", _ever(trial, paramcd), infused(1))
         rows += _response(trial, "RESP20", paramcd, 1)
         if trial.at(paramcd, 2, "M6"):
             rows += _response(trial, "RESP2", paramcd, 2)
         rows += _change(trial, paramcd)
-    normal, abnormal = trial.normal("M6"), trial.abnormal("CK", 1)
-    rows += _proportions("CKNORM", "CK", 1, "M6", normal, abnormal, abnormal_only=True)
+    rows += _proportions("CKNORM", "CK", "M6", trial.normal("M6"), trial.abnormal("CK", 1), population="ABN")
     for name, finding in (("ILDIMP", "ILD"), ("ULCIMP", "ULCER")):
         judged = _improved(finding)
-        rows += _proportions(name, "", 1, "", judged, list(judged))
+        rows += _proportions(name, "", "", judged, list(judged))
     rows += [_row("RECUR", "", 1, "", "INFUSED", infused(1), recurred())]
     rows += [_row("RETREAT", "", 1, "", "INFUSED", infused(1), infused(2))]
     dead = [who for who, person in PEOPLE.items() if person.died]
@@ -37,23 +36,33 @@ def answers(trial: Trial) -> list[Answer]:
 def _row(
     name: str, paramcd: str, course: int, visit: str, population: str, n: Iterable[str], x: Iterable[str]
 ) -> Answer:
-    who = sorted(x)
+    people = list(n)
+    met = [f"msct-{who}" for who in sorted(x) if who in people]
     row: Answer = {"endpoint": name, "paramcd": paramcd, "course": course, "avisit": visit}
-    return {**row, "population": population, "n": len(list(n)), "x": len(who), "met": who}
+    return {**row, "population": population, "n": len(people), "x": len(met), "met": met}
 
 
 def _proportions(
-    name: str, paramcd: str, course: int, visit: str, answered: dict[str, bool], people: list[str],
-    *, abnormal_only: bool = False,
+    name: str, paramcd: str, visit: str, answered: dict[str, bool], people: list[str],
+    *, course: int = 1, population: str = "INFUSED",
 ) -> list[Answer]:  # fmt: skip
     """For everybody, the missing being failures, and for those who could be judged."""
     met = [who for who, good in answered.items() if good]
-    full = f"{name}_{paramcd}" if paramcd and name != "CKNORM" else name
-    everybody = "ABN" if abnormal_only else "INFUSED"
+    failed = sorted(f"msct-{who}" for who, good in answered.items() if not good)
     return [
-        _row(full, paramcd, course, visit, everybody, people, met),
-        _row(full, paramcd, course, visit, "EVALUABLE", answered, met),
+        _row(name, paramcd, course, visit, population, people, met),
+        {**_row(name, paramcd, course, visit, "EVALUABLE", answered, met), "not_met": failed},
     ]
+
+
+def _response(trial: Trial, name: str, paramcd: str, course: int) -> list[Answer]:
+    """Of enzymes, those with an abnormal baseline stand in the place of everybody."""
+    answered = trial.better(paramcd, course, "M6", 20)
+    enzyme = paramcd in ENZYMES
+    people = trial.abnormal(paramcd, course) if enzyme else infused(course)
+    population = "ABN" if enzyme else "INFUSED"
+    name = f"{name}_{paramcd}"
+    return _proportions(name, paramcd, "M6", answered, people, course=course, population=population)
 
 
 def _ever(trial: Trial, paramcd: str) -> dict[str, bool]:
@@ -62,16 +71,6 @@ def _ever(trial: Trial, paramcd: str) -> dict[str, bool]:
         for who, good in trial.better(paramcd, 1, visit, 0).items():
             found[who] = found.get(who, False) or good
     return found
-
-
-def _response(trial: Trial, name: str, paramcd: str, course: int) -> list[Answer]:
-    answered = trial.better(paramcd, course, "M6", 20)
-    rows = _proportions(name, paramcd, course, "M6", answered, infused(course))
-    if paramcd in ENZYMES:
-        abnormal = trial.abnormal(paramcd, course)
-        met = [who for who in abnormal if answered.get(who)]
-        rows.append(_row(f"{name}_{paramcd}", paramcd, course, "M6", "ABN", abnormal, met))
-    return rows
 
 
 def _change(trial: Trial, paramcd: str) -> list[Answer]:

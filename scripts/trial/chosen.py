@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from trial.arithmetic import hodges_lehmann, mean, mean_ratio, median, signed_rank_p, text
 from trial.plan import DATA_CUT, PEOPLE, VISITS, WINDOWS
-from trial.rows import Row, course_day, on_day
+from trial.rows import FACTORS, Row, course_day, on_day
 
 LOWER = ("CK", "CKMBMASS", "CKMBACT", "PTGVAS", "PTGNRS")
 HIGHER = ("MMT8", "MMT8BI")
@@ -80,7 +80,7 @@ class Trial:
         row = {"chg_n": len(pairs), "chg_mean": text(mean(changes)), "chg_median": text(median(changes))}
         row["pchg_median"] = text(median([100 * (v - b) / b for b, v in pairs]))
         row |= {"estimate": text(hodges_lehmann(changes)), "p": text(signed_rank_p(changes))}
-        if paramcd in ENZYMES:
+        if paramcd in ENZYMES and len(pairs) > 1:
             row["gmr"] = f"{mean_ratio(pairs):.12g}"
         return row
 
@@ -117,7 +117,7 @@ def _above(value: Value) -> bool:
     row = value.rows[0]
     if not row.high:
         raise ValueError(f"{row.id}: no upper limit where a rule needs one; plan it otherwise")
-    return Fraction(row.number) > Fraction(row.high)
+    return value.exact > Fraction(row.high) * FACTORS[row.unit_name]
 
 
 def infused(course: int) -> list[str]:

@@ -28,13 +28,15 @@ def marks(**how: str) -> tuple[tuple[str, str], ...]:
 
 OWN_ROWS = (
     # Before the infusion: too early, early, and after it on the same day by the clock.
-    Own("ck-p01-early-1", "CK", -50, "1990", "U/L", why="before_window"),
+    Own("ck-p01-early-1", "CK", -31, "1990", "U/L", why="before_window"),
     Own("ck-p01-early-2", "CK", -20, "2210", "U/L"),
     Own("ck-p01-day1-2", "CK", 1, "1590", "U/L", why="outside_window", marks=marks(clock="16:20")),
     # Two values three days before and after the target: the later day.
     Own("ck-p01-m01-1", "CK", 28, "305", "U/L", why="not_closest"),
     Own("ck-p01-m01-2", "CK", 34, "268", "U/L", use="1:M1"),
-    # Two on one day without a time: the day's median.
+    # Two on one day without a time: the day's median, at the baseline too.
+    Own("ck-p03-base-1", "CK", -2, "950", "[IU]/L", use="1:BASELINE"),
+    Own("ck-p03-base-2", "CK", -2, "978", "[IU]/L", use="1:BASELINE"),
     Own("ck-p03-m03-1", "CK", 90, "140", "[IU]/L", use="1:M3"),
     Own("ck-p03-m03-2", "CK", 90, "160", "[IU]/L", use="1:M3"),
     # The same value twice on one day.
@@ -56,7 +58,7 @@ OWN_ROWS = (
     Own("ckmbm-p10-m03-1", "CKMBMASS", 94, "<2.0", "ng/mL", why="day_conflict"),
     Own("ckmbm-p10-m03-2", "CKMBMASS", 94, "3.1", "ng/mL", why="day_conflict"),
     # Too early to be a baseline: this patient has none for CK-MB.
-    Own("ckmbm-p08-early", "CKMBMASS", -45, "4.1", "ng/mL", why="before_window"),
+    Own("ckmbm-p08-early", "CKMBMASS", -31, "4.1", "ng/mL", why="before_window"),
     # More than a scale of 80 can hold, on the target day itself.
     Own("mmt8-p04-m01-x", "MMT8", 31, "84", "{score}", why="outside_scale"),
     # Between two windows; after the data cut; only a month is known.

@@ -34,6 +34,7 @@ def truth(rows: list[Row], found: list[Holding]) -> Truth:
         "measurements": {row.source: _measurement(row) for row in sorted(usable)},
         "not_chosen": {row.source: row.why for row in sorted(usable) if row.why},
         "flags": _flags(usable),
+        "analysis_flags": _analysis_flags(usable),
         "anrhi": {row.source: _high(row) for row in sorted(usable) if row.paramcd == "CK"},
         "by_visit": trial.by_visit(),
         "endpoints": answers.answers(trial),
@@ -105,6 +106,9 @@ def _course(key: str, course: int, trial: Trial) -> Truth:
                 chosen: Truth = {"aval": text(value.exact), "sources": sources}
                 if any(row.comparator for row in value.rows):
                     chosen["comparator"] = "<"
+                pair = trial.pairs(paramcd, course, visit).get(key)
+                if visit != "BASELINE" and pair:
+                    chosen["chg"] = text(value.exact - pair[0].exact)
                 values.setdefault(paramcd, {})[visit] = chosen
     return {"infusions": [day.isoformat() for day in dates if day], "values": values}
 
@@ -155,6 +159,23 @@ def _high(row: Row) -> str:
     return text(Fraction(row.high) * FACTORS[row.unit_name]) if row.high else ""
 
 
+def _analysis_flags(usable: list[Row]) -> dict[str, list[str]]:
+    """Flags of chosen values: a date without a time that is the infusion's, a day's median, another side."""
+    table: dict[str, list[str]] = {}
+    for row in sorted(usable):
+        person = PEOPLE[row.patient]
+        together = [other.exact for other in usable if row.uses and _together(row, other)]
+        if row.patient == "p06" and row.uses and row.day in person.infusions:
+            table[row.source] = ["same_day"]
+        elif len(set(together)) > 1:
+            table[row.source] = ["day_median"]
+    return {**table, "Observation/mmt8-p04-m12/_history/1": ["scale_differs"]}
+
+
+def _together(row: Row, other: Row) -> bool:
+    return (row.patient, row.paramcd, row.uses) == (other.patient, other.paramcd, other.uses)
+
+
 def _flags(usable: list[Row]) -> dict[str, list[str]]:
     """Flags that the rules leave no doubt about."""
     table = {}
@@ -164,6 +185,10 @@ def _flags(usable: list[Row]) -> dict[str, list[str]]:
             flags.append("system_alias")
         if row.unit.startswith("text "):
             flags.append("unit_text")
+        if row.unit == "[IU]/L":
+            flags.append("unit_assumed")
+        if row.paramcd == "CK" and not row.high:
+            flags.append("no_uln")
         if row.marks.get("when") == "month":
             flags.append("partial_date")
         if row.paramcd == "MMT8" and not row.marks.get("side"):

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from cases.case_files import FOLDER, Study
 from msgspec import Raw, Struct, field
 
+from cases.case_files import FOLDER, Study
 from fhir_msct import Study as StudyFolder
 from fhir_msct.errors import MsctError, exit_code
 
@@ -59,7 +59,7 @@ def bundle_cases() -> list[Any]:
 
 def file_bytes(name: str, raw: Raw) -> bytes:
     """A file's bytes: a JSON value as it stands, the lines of NDJSON, or a text."""
-    if raw[:8] == b'{"text":':
+    if bytes(raw).startswith(b'{"text":'):
         return msgspec.json.decode(raw, type=Text).text.encode()
     if not name.endswith(".ndjson"):
         return bytes(raw)

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from cases.case_files import FOLDER, Case, cases, read
 
+from cases.case_files import FOLDER, Case, cases, read
 from fhir_msct import Mapping
 from fhir_msct.mapping.reading import Reading
 from fhir_msct.records import Resource
@@ -158,7 +158,9 @@ def test_every_reason_of_the_closed_list_has_a_case() -> None:
 
 
 def test_every_flag_of_a_record_has_a_case() -> None:
-    shown = {flag for case in CASES for record in case.expect.records or () for flag in record.get("flags", ())}
+    shown = {
+        flag for case in CASES for record in case.expect.records or () for flag in record.get("flags", ())
+    }
     assert shown == RECORD_FLAGS
 
 

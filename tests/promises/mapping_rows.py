@@ -1,4 +1,4 @@
-"""The rows of `mappings/*.csv` as the promises look at them: read plainly, without the package's own reader."""
+"""The rows of `mappings/*.csv` as the promises look at them: read without the package's own reader."""
 
 import csv
 from collections.abc import Iterator

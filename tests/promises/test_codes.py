@@ -8,6 +8,7 @@ import json
 import re
 
 import pytest
+
 from promises.mapping_rows import FOLDER, Row, coded, rows, tables
 
 LOINC, SNOMED, OURS = "http://loinc.org", "http://snomed.info/sct", "urn:fhir-msct:codes"
@@ -37,7 +38,7 @@ def loinc_is_sound(code: str) -> bool:
 
 
 def snomed_is_sound(code: str) -> bool:
-    """Whether the last digit is the Verhoeff check digit: steps in the group of the square's turns and flips."""
+    """Whether the last digit is the Verhoeff check digit, computed with the symmetries of a pentagon."""
     if not re.fullmatch(r"\d{6,18}", code):
         return False
     shuffle, state = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4], 0

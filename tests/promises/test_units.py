@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from pint.errors import DimensionalityError
-from promises.mapping_rows import Row, rows
 from ucumvert import PintUcumRegistry
+
+from promises.mapping_rows import Row, rows
 
 UCUM, MIMIC = "http://unitsofmeasure.org", "http://mimic.mit.edu/fhir/mimic/CodeSystem/mimic-units"
 
@@ -62,7 +63,12 @@ def test_every_ucum_factor_is_what_ucum_computes(registry: Any) -> None:
 
 @pytest.mark.parametrize(
     ("paramcd", "unit", "wrong"),
-    [("CK", "ukat/L", "50/3"), ("CK", "nkat/L", "1/60"), ("CKMBMASS", "ng/mL", "1000"), ("PTGVAS", "mm", "1")],
+    [
+        ("CK", "ukat/L", "50/3"),
+        ("CK", "nkat/L", "1/60"),
+        ("CKMBMASS", "ng/mL", "1000"),
+        ("PTGVAS", "mm", "1"),
+    ],
 )
 def test_a_planted_wrong_factor_is_caught(registry: Any, paramcd: str, unit: str, wrong: str) -> None:
     assert faults(registry, changed(paramcd, unit, wrong)) == [f"{paramcd} {unit}"]
@@ -82,7 +88,9 @@ def test_an_assumption_is_what_ucum_refuses_to_convert(registry: Any) -> None:
 
 
 def test_a_unit_outside_ucum_has_the_factor_of_the_ucum_unit_that_it_means() -> None:
-    known = {(row["paramcd"], row["unit"]): row["factor"] for row in rows("units.csv") if row["system"] == UCUM}
+    known = {
+        (row["paramcd"], row["unit"]): row["factor"] for row in rows("units.csv") if row["system"] == UCUM
+    }
     others = [row for row in rows("units.csv") if row["system"] != UCUM]
     assert {row["system"] for row in others} == {"", MIMIC}
     for row in others:

@@ -13,9 +13,10 @@ CLOSED = {
     "why_not": """partial_date no_course after_cut outside_window not_closest same_day_other outside_scale
         day_conflict before_window no_adt""",
     "reason": """no_baseline no_value not_due no_uln day_conflict scale_differs base_zero cens
-        no_safety_source no_findings not_abnormal retreated died no_response""",
+        no_safety_source no_findings not_abnormal retreated died no_response no_course""",
     "flag": """same_day day_median day_conflict cens:2 no_uln no_side scale_differs ci_unattainable
         cannot_reach_05 retreated:1 utc_date rounded""",
+    "excluded": "not_infused no_baseline no_value after_cut review partial_date",
     "population": "INFUSED EVALUABLE ABN",
     "event": "CKNORM ILDIMP ULCIMP RECUR RETREAT DEATH SAE AE",
     "family": "IMP_EVER RESP20 CHG RESP2",

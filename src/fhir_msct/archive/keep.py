@@ -1,6 +1,7 @@
 """Keeping one resource: a new version, bytes that are here already, or a deletion."""
 
 import sqlite3
+from datetime import UTC, datetime
 from hashlib import sha256
 
 from fhir_msct.archive.versions import CURRENT, DELETED, Version, choose
@@ -15,6 +16,20 @@ _NEW = """
         length, subsetted, deleted, place, run, seen, state)
     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+
+
+def begin(connection: sqlite3.Connection, kind: str, base: str, config: str) -> int:
+    """The number of a new run that has just started."""
+    row = connection.execute(
+        "insert into run (kind, base, config, started) values (?, ?, ?, ?) returning id",
+        (kind, base, config, now()),
+    ).fetchone()
+    return int(row[0])
+
+
+def now() -> str:
+    """The wall clock, for the log only: nothing is decided by it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def key_of(found: Resource) -> str:
@@ -54,10 +69,10 @@ def order(connection: sqlite3.Connection, type_: str, key: str) -> None:
 def _insert(
     connection: sqlite3.Connection, run: int, found: Resource, key: str, digest: str, file: int | None
 ) -> None:
-    start = int(found.where.rpartition(":")[2]) if file is not None else None
+    start = int(found.where.rpartition(":")[2]) if file is not None and not found.deleted else None
     values = (
         *(found.type, key, found.id, found.version, found.lastupdated, found.full_url, digest),
-        *(found.body if file is None else None, file, start, len(found.body)),
+        *(found.body if start is None else None, file, start, len(found.body)),
         *(found.subsetted, found.deleted, found.where, run, run),
         DELETED if found.deleted else CURRENT,
     )

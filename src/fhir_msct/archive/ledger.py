@@ -15,6 +15,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from fhir_msct.records import Resource
+
 INTENT, APPLIED, RETRACTED, CONFLICT = "INTENT", "APPLIED", "RETRACTED", "CONFLICT"
 
 LEDGER_DDL = """
@@ -31,6 +33,14 @@ create table if not exists push_op (
     first_sent text,
     primary key (target, type, id)
 ) without rowid;
+"""
+
+
+_PENDING = """
+    select v.type, v.fhir_id, v.body, v.place from resource v join run on run.id = v.run
+    where run.kind = 'load' and v.fhir_id is not null and not exists
+        (select 1 from resource o where o.type = v.type and o.key = v.key and o.run > v.run)
+    order by v.type, v.key
 """
 
 
@@ -100,6 +110,12 @@ def entries(db: sqlite3.Connection, target: str) -> dict[tuple[str, str], Entry]
         (target,),
     )
     return {(row[0], row[1]): Entry(*row) for row in rows}
+
+
+def pending(db: sqlite3.Connection) -> Iterator[Resource]:
+    """Values entered by hand that no pull has brought back since: what a server has yet to take over."""
+    for kind, own, body, place in db.execute(_PENDING):
+        yield Resource(kind, own, body, where=place)
 
 
 def digest(body: bytes, base: str = "") -> str:

@@ -18,8 +18,9 @@ create table run (
     kind text not null check (kind in ('server', 'folder', 'load')),
     base text not null,             -- base address, or the folder or file that was read
     config text not null,           -- sha256 of what was asked
-    software text, version text,
+    software text not null default '', version text not null default '',
     patients text not null default '[]',
+    planned integer not null default 0,
     started text not null, finished text,
     complete integer not null default 0,
     server_date text,
@@ -33,18 +34,21 @@ create table window (
     type text not null,
     patients text not null,
     state text not null default 'open' check (state in ('open', 'proved', 'unproved', 'split')),
-    tried integer not null default 0,
+    tried integer not null default 0,           -- readings that proved nothing
     count_before integer, count_after integer,
-    next_url text,
+    next_url text,                              -- where the reading that goes on has to go on
+    whole integer not null default 0,           -- its last page has come
     why text not null default '',
     unique (run, type, patients)
 ) strict;
 
--- What came in the reading of a window that is going on: distinct ids are counted here.
-create table sight (window integer not null, key text not null, primary key (window, key)) strict, without rowid;
+-- What came in the reading that goes on, each once.
+create table sight (
+    window integer not null, key text not null, primary key (window, key)
+) strict, without rowid;
 
 create table page (
-    window integer not null, tried integer not null, number integer not null,
+    window integer not null, tried integer not null,
     url_sha256 text not null, body_sha256 text not null, bytes integer not null, included integer not null
 ) strict;
 
@@ -84,10 +88,12 @@ create table duplicate (
 
 -- What is no resource, or none that was asked for: counted and hashed.
 create table quarantine (
-    place text not null, sha256 text not null, type text not null default '', reason text not null,
-    length integer not null, lost integer not null, run integer not null,
-    primary key (place, sha256, reason)
-) strict, without rowid;
+    id integer primary key,
+    run integer not null references run, window integer,
+    place text not null, type text not null, reason text not null,
+    length integer not null, sha256 text not null,
+    lost integer not null           -- whether the run cannot be complete with it
+) strict;
 
 -- The request log: a route, never an address.
 create table event (

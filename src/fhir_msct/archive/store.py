@@ -12,19 +12,34 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
+import msgspec
 from msgspec import Struct
 
 from fhir_msct.archive import files, schema
 from fhir_msct.archive.failures import spoken
-from fhir_msct.archive.keep import keep
+from fhir_msct.archive.keep import begin, keep
+from fhir_msct.archive.ledger import LEDGER_DDL
 from fhir_msct.errors import Locked, UsageError
 from fhir_msct.records import Resource
+
+FILE = "archive.sqlite"
 
 _CURRENT = """
     select v.type, v.fhir_id, v.body, v.version, v.lastupdated, v.full_url, v.subsetted, v.same_id, v.place,
         file.stored, v.start, v.length
     from resource v left join file on file.id = v.file
     where v.type = ? and v.state = 'current' order by v.key, v.sha256
+"""
+
+_ACCOUNTS = """
+    select type, case state when 'current' then 'seen' else state end, count(*) from resource group by 1, 2
+    union all select type, 'duplicate', count(*) from duplicate group by 1
+    union all select type, 'not_fhir', count(*) from quarantine where reason not like 'outside-%' group by 1
+"""
+_LAST_PULL = """
+    select complete, iif(kind = 'server', base, null), server_date, software, version,
+        (select count(*) from event where event.run = run.id), started, finished, problems
+    from run where kind <> 'load' order by id desc limit 1
 """
 
 
@@ -48,12 +63,12 @@ class Pull(Struct, frozen=True, kw_only=True):
     """What is known of a pull."""
 
     complete: bool
-    base_url: str
-    """The server's base address, or the folder that was read."""
+    base_url: str | None
+    """The server's base address; None for a folder."""
     server_date: str | None = None
     """ISO date of the server's clock at its end; None for a folder."""
-    software: str | None = None
-    version: str | None = None
+    software: str = ""
+    version: str = ""
     requests: int = 0
     started: str = ""
     finished: str | None = None
@@ -77,25 +92,20 @@ class Archive:
         created), where it cannot be opened, and where a newer program wrote it.
         """
         place = folder / "archive"
-        path = place / "archive.sqlite"
-        if not path.is_file() and not create:
-            raise UsageError(f"{folder} holds no archive: run `fhir-msct pull {folder}` first")
+        path = place / FILE
         if not folder.is_dir():
             raise UsageError(f"{folder} does not exist: run `fhir-msct init {folder}` first")
-        with ExitStack() as closing, spoken(path):
-            place.mkdir(mode=0o700, exist_ok=True)
-            closing.enter_context(_lock(place / "lock"))
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            connection = sqlite3.connect(path, isolation_level=None, timeout=0)
-            closing.callback(connection.close)
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("pragma synchronous = full")
-            connection.execute("pragma foreign_keys = on")
-            schema.migrate(connection, path)
-            connection.executescript(_ledger())
-            files.tidy(connection, place)
+        if not path.is_file() and not create:
+            raise UsageError(f"{folder} holds no archive: run `fhir-msct pull {folder}` first")
+        with ExitStack() as closing:
+            try:
+                connection = _connected(place, closing)
+                schema.migrate(connection, path)
+                connection.executescript(LEDGER_DDL)
+                files.tidy(connection, place)
+            except (sqlite3.Error, OSError) as error:
+                raise spoken(error, path) from None
             return cls(place, connection, closing.pop_all())
-        raise AssertionError("unreachable")
 
     def close(self) -> None:
         """Lets go of the archive."""
@@ -110,19 +120,22 @@ class Archive:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All that is written inside, or nothing of it."""
-        with spoken(self.place / "archive.sqlite"):
+        try:
             self.connection.execute("begin immediate")
-            try:
-                yield self.connection
-                self.connection.execute("commit")
-            except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.execute("rollback")
-                raise
+            yield self.connection
+            self.connection.execute("commit")
+        except BaseException as error:
+            if self.connection.in_transaction:
+                self.connection.execute("rollback")
+            if isinstance(error, sqlite3.Error):
+                raise spoken(error, self.place / FILE) from None
+            raise
 
     def types(self) -> tuple[str, ...]:
         """The types of which there is a current resource, sorted."""
-        found = self.connection.execute("select distinct type from resource where state = 'current' order by 1")
+        found = self.connection.execute(
+            "select distinct type from resource where state = 'current' order by 1"
+        )
         return tuple(type_ for (type_,) in found)
 
     def current(self, type_: str) -> Iterator[Resource]:
@@ -179,11 +192,27 @@ class Archive:
         before both.
         """
         with self.transaction() as connection:
-            run = runs.insert(connection, "load", source, "")
+            run = begin(connection, "load", source, "")
             for found in resources:
                 keep(connection, run, found)
-            connection.execute(
-                "update run set finished = started, complete = 1 where id = ?", (run,)
-            )
+            connection.execute("update run set finished = started, complete = 1 where id = ?", (run,))
             (new,) = connection.execute("select count(*) from resource where run = ?", (run,)).fetchone()
         return int(new)
+
+
+def _connected(place: Path, closing: ExitStack) -> sqlite3.Connection:
+    """A connection that nobody else has, to a file that nobody else may read."""
+    place.mkdir(mode=0o700, exist_ok=True)
+    lock = os.open(place / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    closing.callback(os.close, lock)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Locked(f"{place.parent}: another fhir-msct works in this folder: wait for it") from None
+    os.close(os.open(place / FILE, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = sqlite3.connect(place / FILE, isolation_level=None, timeout=0)
+    closing.callback(connection.close)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = full")
+    connection.execute("pragma foreign_keys = on")
+    return connection

@@ -68,7 +68,7 @@ def _order(one: Version, other: Version) -> int:
     if one.deleted != other.deleted:
         return _deletion(one, other) if one.deleted else -_deletion(other, one)
     if one.kind == "server" or (one.file and one.file == other.file):
-        return _compared(one.seen, other.seen)
+        return _compared((True, one.seen), (True, other.seen))
     return 0
 
 
@@ -77,8 +77,8 @@ def _deletion(deletion: Version, body: Version) -> int:
     return 1 if deletion.seen >= body.seen else -1
 
 
-def _compared(one: object, other: object) -> int:
-    return (one > other) - (one < other)  # type: ignore[operator]
+def _compared(one: tuple[bool, int], other: tuple[bool, int]) -> int:
+    return (one > other) - (one < other)
 
 
 def _number(version: str | None) -> int | None:

@@ -59,10 +59,15 @@ def requests(cohort: Cohort) -> tuple[tuple[str, tuple[tuple[str, str], ...]], .
     return tuple(("Condition", (("code", token),)) for token in cohort.diagnosis)
 
 
+def patients_named(cohort: Cohort) -> tuple[str, ...]:
+    """The patients whom the study lists itself, sorted."""
+    return tuple(sorted({_bare(id_) for id_ in cohort.patients}))
+
+
 def patients(client: Client, cohort: Cohort, page_size: int) -> Found:
     """The ids of the cohort's patients, sorted; asks the server where the study does not list them."""
     if cohort.patients:
-        return Found(patients=tuple(sorted({_bare(id_) for id_ in cohort.patients})))
+        return Found(patients=patients_named(cohort))
     if cohort.group:
         return _members(client, _bare(cohort.group))
     found: set[str] = set()

@@ -238,20 +238,20 @@ def _bundle(name: str, offset: int, body: bytes, depth: int, subsetted: bool) ->
         yield _damage(name, offset, body, "too-deep")
         return
     cut = bundles.cut(body)
-    for entry in cut.entries:
+    for number, entry in enumerate(cut.entries):
         at = offset + entry.offset
         method = (entry.method or "").upper()
         if method == "PATCH":
             yield _damage(name, at, entry.body or b"", "patch", entry)
         elif method == "DELETE":
-            yield _deleted(name, at, entry)
+            yield _deleted(name, at, number, entry)
         elif entry.body is not None:
             yield from _one(name, at, entry.body, entry, depth, subsetted or cut.subsetted)
         else:
             yield _damage(name, at, b"", "no-resource", entry)
 
 
-def _deleted(name: str, offset: int, entry: bundles.Entry) -> Resource | Damage:
+def _deleted(name: str, offset: int, number: int, entry: bundles.Entry) -> Resource | Damage:
     """A DELETE entry as a deletion; one by search parameters names nothing, so something may be lost."""
     found = re.fullmatch(
         r"(?:.*/)?([A-Z][A-Za-z]{1,63})/([A-Za-z0-9\-.]{1,64})(?:/_history/.*)?", entry.url or ""
@@ -265,7 +265,7 @@ def _deleted(name: str, offset: int, entry: bundles.Entry) -> Resource | Damage:
         version=entry.version,
         lastupdated=entry.modified,
         deleted=True,
-        where=f"{name}:{offset}",
+        where=f"{name}:{offset} entry {number}",
     )
 
 

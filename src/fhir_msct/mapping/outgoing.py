@@ -1,4 +1,4 @@
-"""What goes back to a server: each answer as a `DerivedOutcome`, and who, for what study and from what.
+"""What goes to a server: each answer as a `DerivedOutcome`, and each value that somebody typed.
 
 An id is made of what the answer is about and of nothing else, so that the same answer always lands on
 the same resource: not of input versions, not of the tool's version, not of the clock.
@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -25,9 +25,9 @@ from fhir_msct.results import Outcome
 TAGS = "urn:fhir-msct:tags"
 DERIVED, ENTERED = "derived", "entered"
 INPUT_VERSION = "urn:fhir-msct:input-version"
+ENTRY = "urn:fhir-msct:entry"
 TOOL = "fhir-msct"
 SETTLED = ("final", "amended", "corrected")
-TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 
 _exact = msgspec.json.Decoder(float_hook=lambda text: Raw(text.encode()))
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
@@ -188,9 +188,6 @@ def issued(inputs: Iterable[Input]) -> str | None:
     return newest[1] if all(day <= newest[0].date() for day in days) else None
 
 
-# --- who, for what, from what -------------------------------------------------------------------------
-
-
 def device_id(study: str) -> str:
     """The id of the tool, as this study's device."""
     return identity("device", study, TOOL)
@@ -199,81 +196,6 @@ def device_id(study: str) -> str:
 def research_study_id(study: str) -> str:
     """The id of the study's ResearchStudy."""
     return identity("research-study", study)
-
-
-def device(study: str, version: str) -> bytes:
-    """The tool and its version as a Device, without anything that a single run knows."""
-    return _encoded(
-        "Device",
-        device_id(study),
-        identifier=[{"system": system(study), "value": device_id(study)}],
-        status="active",
-        deviceName=[{"name": TOOL, "type": "user-friendly-name"}],
-        type={"text": "software"},
-        version=[{"value": version}],
-    )
-
-
-def research_study(study: str, title: str) -> bytes:
-    """The study as a ResearchStudy."""
-    own = research_study_id(study)
-    return _encoded(
-        "ResearchStudy",
-        own,
-        identifier=[{"system": system(study), "value": study}],
-        title=title or study,
-        status="active",
-    )
-
-
-class Target(Struct, frozen=True):
-    """One resource that a Provenance speaks of: its hash, what it came from, what it replaces."""
-
-    id: str
-    sha256: str
-    sources: tuple[str, ...] = ()
-    replaces: str = ""
-    """Its version on the server before."""
-
-
-def provenance_id(study: str, targets: Iterable[Target], retracted: bool) -> str:
-    """The same change of the same targets has the same Provenance, however often it is sent."""
-    said = sorted(f"{one.id} {one.sha256} {one.replaces}" for one in targets)
-    return identity("provenance", study, "retract" if retracted else "derive", *said)
-
-
-def provenance(
-    study: str, targets: Sequence[Target], *, recorded: str, protocol: str, retracted: bool = False
-) -> bytes:
-    """Where resources came from, or that they were taken back. `protocol`: hash of plan and mappings."""
-    code, text = ("NULLIFY", "retract") if retracted else ("CREATE", "derive")
-    before = [one.replaces for one in targets if one.replaces]
-    sources = sorted({source for one in targets for source in one.sources})
-    entity = [{"role": "source", "what": reference(source)} for source in sources]
-    entity += [{"role": "removal" if retracted else "revision", "what": reference(one)} for one in before]
-    plan = {
-        "identifier": {"system": "urn:fhir-msct:sha256", "value": protocol},
-        "display": "plan and mappings",
-    }
-    return _encoded(
-        "Provenance",
-        provenance_id(study, targets, retracted),
-        target=[{"reference": f"Observation/{one.id}"} for one in targets],
-        recorded=recorded,
-        activity={
-            "coding": [{"system": f"{TERMINOLOGY}/v3-DataOperation", "code": code}],
-            "text": text,
-        },
-        agent=[
-            {
-                "type": {
-                    "coding": [{"system": f"{TERMINOLOGY}/provenance-participant-type", "code": "assembler"}]
-                },
-                "who": {"reference": f"Device/{device_id(study)}"},
-            }
-        ],
-        entity=[*entity, {"role": "source", "what": plan}],
-    )
 
 
 def with_status(body: bytes, status: str) -> bytes:
@@ -285,6 +207,13 @@ def with_status(body: bytes, status: str) -> bytes:
     return msgspec.json.encode(tree)
 
 
-def _encoded(kind: str, own: str, **elements: Any) -> bytes:
-    meta = {"tag": [{"system": TAGS, "code": DERIVED}]}
-    return msgspec.json.encode({"resourceType": kind, "id": own, "meta": meta, **elements})
+def entered(body: bytes, *, by: str, at: str, document: str) -> bytes:
+    """A resource made from a row that somebody typed: our tag, and who typed it, when, from what."""
+    tree = _exact.decode(body)
+    tree["meta"] = {"tag": [{"system": TAGS, "code": ENTERED}]}
+    if _INSTANT.fullmatch(at):
+        tree["issued"] = at
+    said = [("by", "valueString", by), ("at", "valueDateTime", at), ("document", "valueString", document)]
+    parts = [{"url": name, kind: text} for name, kind, text in said]
+    tree["extension"] = [*tree.get("extension", ()), {"url": ENTRY, "extension": parts}]
+    return msgspec.json.encode(tree)

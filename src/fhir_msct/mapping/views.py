@@ -17,8 +17,11 @@ from fhir_msct.mapping.template import Constant, Field, Hole, Items, Object
 Coding = tuple[str, str, str]
 """Element, system and code that put a resource in scope."""
 
-NORMAL = "type.exists().not() or type.coding.where(code = 'normal').exists()"
-"""The part of the step `normal` that FHIRPath can say: sex and age of the patient are elsewhere."""
+NORMAL = (
+    "(type.exists().not() or type.coding.where(code = 'normal').exists())"
+    " and appliesTo.exists().not() and age.exists().not()"
+)
+"""The part of the step `normal` that FHIRPath can say: the patient's sex and age are elsewhere."""
 
 
 def view(shape: Shape, scope: Iterable[Coding] = ()) -> dict[str, Any]:

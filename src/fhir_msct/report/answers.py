@@ -46,16 +46,32 @@ def text(row: Answer | None) -> str:
     return f"{statistic(row.value)} {unit(row.unit)}".strip() + (f" ({between})" if between else "")
 
 
+def remarks(row: Answer) -> str:
+    """What limits an answer that was given."""
+    return "; ".join(word("flag", flag) for flag in row.reason.split()) if row.status != NO_ANSWER else ""
+
+
 def endpoints_table(files: StudyFiles) -> Table:
     """Every answer, and every endpoint without one."""
     return Table(
         title="Endpoints",
-        columns=("endpoint", "course", "visit", "among", "n", "answer (interval)", "level", "p", "method"),
+        columns=(
+            "endpoint",
+            "course",
+            "visit",
+            "among",
+            "n",
+            "answer (interval)",
+            "level",
+            "p",
+            "method",
+            "remarks",
+        ),
         rows=tuple(
             (
                 *(row.endpoint, str(row.course), row.avisit or ABSENT, word("population", row.population)),
                 *(ABSENT if row.n is None else str(row.n), text(row)),
-                *(level(row.conf), p_value(row.p), row.method or ABSENT),
+                *(level(row.conf), p_value(row.p), row.method or ABSENT, remarks(row)),
             )
             for row in files.endpoints
         ),

@@ -42,6 +42,7 @@ def routes(desk: Desk) -> list[Route]:
     """What the server answers, address by address."""
     return [
         Route(PATH, _route(desk, _base), methods=["GET", "POST"]),
+        Route(PATH + "/", _route(desk, _base), methods=["GET", "POST"]),
         Route(PATH + "/metadata", _route(desk, _metadata), methods=["GET"]),
         Route(PATH + "/{type}", _route(desk, _type), methods=["GET", "POST", "PUT"]),
         Route(PATH + "/{type}/_search", _route(desk, _search), methods=["GET", "POST"]),

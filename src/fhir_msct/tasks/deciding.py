@@ -4,7 +4,7 @@ Deciding reads and never writes, so it can be done again whenever the server may
 resources that carry our tag are ever touched.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from sqlite3 import Connection
 
 import msgspec
@@ -102,17 +102,10 @@ class Decider:
         if wanted.retract:
             body = outgoing.with_status(held.body, "entered-in-error")
         elif wanted.derived:
-            body = self._amended(body, held.body, str(tree.get("status")))
+            body = restated(body, held.body, self.digest, changed="amended")
         sha = self.digest(body)
         action = UNCHANGED if sha == self.digest(held.body) else RETRACT if wanted.retract else UPDATE
         return Step(action, wanted, body, sha, held.version)
-
-    def _amended(self, body: bytes, held: bytes, status: str) -> bytes:
-        """FHIR wants it to be seen when a settled result says something else than it did."""
-        if status not in outgoing.SETTLED or msgspec.json.decode(body)["status"] != "final":
-            return body
-        same = outgoing.with_status(body, status)
-        return same if self.digest(same) == self.digest(held) else outgoing.with_status(body, "amended")
 
     def digest(self, body: bytes) -> str:
         """The hash of what a resource says on this server."""
@@ -154,6 +147,19 @@ class Decider:
                 if held is not None and self._is_of_study(held):
                     known[key] = held
         return known
+
+
+def restated(body: bytes, held: bytes, digest: Callable[[bytes], str], *, changed: str) -> bytes:
+    """What shall be said, with the status that fits what is there.
+
+    FHIR wants it to be seen when a settled result says something else than it did (`changed`: amended or
+    corrected); one that says the same keeps the status it has.
+    """
+    status = msgspec.json.decode(held).get("status")
+    if status not in outgoing.SETTLED or msgspec.json.decode(body)["status"] != "final":
+        return body
+    same = outgoing.with_status(body, status)
+    return same if digest(same) == digest(held) else outgoing.with_status(body, changed)
 
 
 def _retracted(resource: Resource, key: Key) -> Wanted:

@@ -3,15 +3,23 @@
 The folder it leaves behind is a study folder like any other.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 
 from fhir_msct import data
 from fhir_msct import plan as protocol
-from fhir_msct.errors import UsageError
+from fhir_msct.client.rest import Client
+from fhir_msct.errors import ServerFailed, UsageError
+from fhir_msct.mapping import outgoing
+from fhir_msct.mapping.library import Mapping
 from fhir_msct.plan import Plan
+from fhir_msct.results import Outcome
+from fhir_msct.tables import read_csv
+from fhir_msct.tasks import outcomes, pull, push, records, report
 
 MARKER = ".fhir-msct-demo"
 """A file in a folder that a demo made, and that the next demo may therefore replace."""
@@ -35,6 +43,23 @@ def demo(folder: Path, *, say: Say) -> str:
         say(f"the synthetic trial is on a FHIR server at {server.url}")
         _write(folder / "study.toml", filled(_fixture_plan(), server.url))
         return _story(folder, protocol.load(folder), say=say)
+
+
+def _story(folder: Path, plan: Plan, *, say: Say) -> str:
+    """From server to server; the screen at the end."""
+    pulled = pull.pull(folder, plan, Mapping.load(folder, plan).wanted(), say=say)
+    records.records(folder, plan, say=say)
+    outcomes.outcomes(folder, plan, say=say)
+    report.report(folder, plan, say=say)
+    first = push.push(folder, plan, apply=True, say=say)
+    again = push.push(folder, plan, apply=True, say=say)
+    return report.first_screen(
+        folder,
+        plan,
+        pull=_pull_lines(pulled),
+        push=[*_push_lines(first, again), _read_back(folder, plan)],
+        then=_next(folder),
+    )
 
 
 def resources(folder: Path) -> Iterator[bytes]:
@@ -80,3 +105,50 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _pull_lines(pulled: pull.PullReport) -> list[str]:
+    same = "=" if pulled.received == pulled.counted else "BUT"
+    counted = "not counted" if pulled.counted is None else f"{pulled.counted} counted"
+    proof = "complete" if pulled.complete else f"NOT COMPLETE: {'; '.join(pulled.problems)}"
+    return [
+        f"{pulled.received} resources of {pulled.patients} patients received {same} {counted} on the server, "
+        f"in {pulled.requests} requests: {proof}"
+    ]
+
+
+def _push_lines(first: push.PushReport, again: push.PushReport) -> list[str]:
+    equal = "read back equal" if first.read_back_equal else f"{len(first.differing)} READ BACK DIFFERENT"
+    return [f"{first.written} results written to {first.target}; {equal}; again: {again.written} written"]
+
+
+def _read_back(folder: Path, plan: Plan) -> str:
+    """One pushed change, asked of the server and compared with the file.
+
+    Raises ServerFailed when the server does not hold it.
+    """
+    rows = read_csv(folder / "outcomes" / "by_subject.csv", Outcome)
+    changes = {endpoint.name(code): endpoint for endpoint in plan.endpoints for code in endpoint.paramcds}
+    row = next(row for row in rows if row.status == "value" and row.endpoint in changes)
+    visit = changes[row.endpoint].avisit
+    own = outgoing.identity("outcome", plan.study.id, row.usubjid, row.endpoint, row.course, visit)
+    with Client(plan.push.url or "") as client:
+        held = client.read("Observation", own)
+    tree = json.loads(held.body, parse_float=Decimal, parse_int=Decimal) if held else {}
+    if tree.get("valueQuantity", {}).get("value") != Decimal(row.value):
+        raise ServerFailed(f"Observation/{own}: the server does not hold what was pushed: run the demo again")
+    about = f"{row.endpoint} of {row.usubjid} at {visit} is {row.value} {row.unit}"
+    return f"one of them, read back: {about} ({len(tree['derivedFrom'])} source versions named)"
+
+
+def _next(folder: Path) -> list[str]:
+    """What to type next; all of it works without the server, which is gone."""
+    lines = {
+        f"open {folder / report.NAME}": "the whole report, in a browser",
+        f"fhir-msct outcomes {folder}": f"compute again, after a change in {folder / 'study.toml'}",
+        f"fhir-msct report {folder}": "the report of it",
+        "fhir-msct init my-trial": "a study of your own: then edit my-trial/study.toml",
+        "fhir-msct sandbox": "a FHIR server of your own to try things on",
+    }
+    width = max(map(len, lines)) + 2
+    return [f"{line.ljust(width)}{why}" for line, why in lines.items()]

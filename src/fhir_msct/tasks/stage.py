@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fhir_msct.archive.fingerprint import fingerprint
+from fhir_msct.archive.store import FILE
 from fhir_msct.errors import InputError, MsctError
 
 RUN = "run.json"
@@ -74,6 +76,8 @@ def hashes(study: Path, paths: Iterable[Path]) -> dict[str, str]:
 
 
 def _hash(path: Path) -> str:
+    if path.name == FILE:
+        return fingerprint(path)
     if path.is_dir():
         parts = [(file.name, _hash(file)) for file in sorted(path.rglob("*")) if file.is_file()]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

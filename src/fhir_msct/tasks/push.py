@@ -1,0 +1,199 @@
+"""Derived outcomes to a server: the plan first, and with `apply` the writing, each result exactly once.
+
+Pushing twice writes nothing; a result whose input changed is a new version of the same resource, a
+result that is no longer produced is retracted. Nothing without our tag is ever overwritten.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from fhir_msct import data
+from fhir_msct.archive.store import Archive
+from fhir_msct.client.connect import connect
+from fhir_msct.client.origin import Origin
+from fhir_msct.errors import ConfigError, UsageError
+from fhir_msct.plan import Plan
+from fhir_msct.tasks.deciding import CONFLICT, RETRACT, UNCHANGED, Decider, Step
+from fhir_msct.tasks.sending import Sender
+from fhir_msct.tasks.stage import run_of, stale
+from fhir_msct.tasks.wanted import wanted
+
+if TYPE_CHECKING:
+    import httpx
+
+Say = Callable[[str], None]
+
+ARCHIVE = "archive/archive.sqlite"
+"""Its bytes change with every push, since the ledger lies in it; its content is compared by count."""
+
+
+class PushReport(Struct, frozen=True, kw_only=True):
+    """What a push would do, or did."""
+
+    target: str
+    plan: tuple[str, ...]
+    """One line for each resource that is not as it should be: what is done to it, and what it is about."""
+    hash: str
+    """Of target and plan: `--apply HASH` writes this plan and no other."""
+    applied: bool
+    written: int = 0
+    """Results, Device, ResearchStudy and hand-entered values written; to be written, before `apply`."""
+    unchanged: int = 0
+    retracted: int = 0
+    conflicts: tuple[str, ...] = ()
+    """Resources under our ids that do not carry our tag."""
+    differing: tuple[str, ...] = ()
+    """What the server, read back, does not hold as it was sent."""
+    ids: tuple[str, ...] = ()
+    """`Type/id` of everything written or retracted, in the order of sending."""
+
+    @property
+    def read_back_equal(self) -> bool:
+        """Whether everything written was read back as it was sent."""
+        return self.applied and not self.differing
+
+
+def push(
+    folder: Path,
+    plan: Plan,
+    *,
+    apply: bool,
+    plan_hash: str | None = None,
+    transport: "httpx.BaseTransport | None" = None,
+    say: Say,
+) -> PushReport:
+    """The plan of a push; with `apply` also carries it out.
+
+    Raises ConfigError without a `[push] url` that may be written to, UsageError for outcomes that are
+    stale or rest on a partial pull and for a plan that is no longer the one of `plan_hash`, Conflict
+    (nothing is written then) for what is not ours, and what the client raises.
+    """
+    url = _ready(folder, plan)
+    with Archive.open(folder) as archive:
+        _check_fresh(folder, archive)
+        _check_target(plan, url, archive)
+        shall = list(wanted(folder, plan, archive))
+        with connect(url, plan, transport=transport) as client:
+            client.metadata()
+            decider = Decider(client, archive.connection, plan.study.id)
+            say(f"push: comparing {len(shall)} resources with {client.origin}")
+            steps = decider.decide(shall)
+            own = folder / "mappings"
+            sender = Sender(decider, protocol=protocol_hash(folder), own=own if own.is_dir() else None)
+            report = _planned(steps, client.base_url)
+            sender.check(_to_do(steps))
+            if not apply:
+                return report
+            if plan_hash is not None and plan_hash != report.hash:
+                raise UsageError(
+                    f"the plan is no longer {plan_hash}: it is {report.hash}; look at it again before --apply"
+                )
+            return _applied(steps, report, sender, say)
+
+
+def _planned(steps: list[Step], target: str) -> PushReport:
+    lines = [f"{step.line} {step.sha256[:12]}" for step in steps if step.action != UNCHANGED]
+    said = json.dumps([target, *(f"{step.line} {step.sha256}" for step in _to_do(steps))])
+    return PushReport(
+        target=target,
+        plan=tuple(lines),
+        hash=hashlib.sha256(said.encode()).hexdigest()[:16],
+        applied=False,
+        written=sum(step.action not in (UNCHANGED, CONFLICT, RETRACT) for step in steps),
+        unchanged=sum(step.action == UNCHANGED for step in steps),
+        retracted=sum(step.action == RETRACT for step in steps),
+        conflicts=tuple(step.wanted.place for step in steps if step.action == CONFLICT),
+    )
+
+
+def _to_do(steps: Iterable[Step]) -> list[Step]:
+    return [step for step in steps if step.action not in (UNCHANGED, CONFLICT)]
+
+
+def _applied(steps: list[Step], report: PushReport, sender: Sender, say: Say) -> PushReport:
+    if foreign := [step for step in steps if step.action == CONFLICT]:
+        sender.refuse(foreign)
+    sender.settle(step for step in steps if step.action == UNCHANGED)
+    sender.resolve()
+    todo, sent = _to_do(steps), list[Step]()
+    for batch in sender.send(todo):
+        sent += batch
+        say(f"push: {len(sent)} resources sent")
+    differing = sender.differing(sent) if sent else []
+    return PushReport(
+        target=report.target,
+        plan=report.plan,
+        hash=report.hash,
+        applied=True,
+        written=report.written,
+        unchanged=report.unchanged,
+        retracted=report.retracted,
+        differing=tuple(differing),
+        ids=tuple(step.wanted.place for step in sent),
+    )
+
+
+# --- whether and where to ------------------------------------------------------------------------------
+
+
+def _ready(folder: Path, plan: Plan) -> str:
+    """The address to push to, when the outcomes may be pushed at all."""
+    if plan.push.url is None:
+        raise ConfigError(
+            f"{folder / 'study.toml'}: push.url: not set, so nothing is pushed; name a server there"
+        )
+    for name in ("records", "outcomes"):
+        if run_of(folder, name).get("complete") is not True:
+            raise UsageError(
+                f"{folder / name} is PARTIAL: the last pull could not prove itself complete; "
+                "pull again until it does, then run records and outcomes: nothing was pushed"
+            )
+        if changed := [path for path in stale(folder, name) if path != ARCHIVE]:
+            raise _stale(folder / name, f"{changed[0]} changed since")
+    return plan.push.url
+
+
+def _stale(stage: Path, why: str) -> UsageError:
+    return UsageError(f"{stage} is STALE: {why}; run records and outcomes again: nothing was pushed")
+
+
+def _check_fresh(folder: Path, archive: Archive) -> None:
+    """Raises UsageError where the archive holds other versions than the records were read from."""
+    accounting = json.loads((folder / "records" / "accounting.json").read_text("utf-8"))["types"]
+    for kind, account in archive.accounts().items():
+        read = accounting.get(kind, {})
+        for what in ("seen", "superseded", "deleted"):
+            if read.get(what, 0) != getattr(account, what):
+                raise _stale(folder / "records", f"the archive holds other versions of {kind} now")
+
+
+def _check_target(plan: Plan, url: str, archive: Archive) -> None:
+    """The server that was pulled from is only written to where the plan says so."""
+    if plan.push.same_as_source:
+        return
+    pull = archive.last_pull()
+    sources = [plan.server.url, pull.base_url if pull else None]
+    if any(source and _same_server(url, source) for source in sources):
+        raise ConfigError(
+            "push.url: this is the server that was pulled from; to write to it, set same_as_source = true"
+        )
+
+
+def _same_server(one: str, other: str) -> bool:
+    if not other.startswith(("http://", "https://")):
+        return False
+    return Origin(one, allow_http=True).base.lower() == Origin(other, allow_http=True).base.lower()
+
+
+def protocol_hash(folder: Path) -> str:
+    """The hash of plan and mappings, shipped and own: what a Provenance names as the rules that were used."""
+    homes = [data.mappings(), folder / "mappings"]
+    files = [path for home in homes if home.is_dir() for path in sorted(home.iterdir()) if path.is_file()]
+    files += [path for path in (folder / "study.toml", folder / "reviews.csv") if path.is_file()]
+    said = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()

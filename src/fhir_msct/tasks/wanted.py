@@ -1,0 +1,103 @@
+"""What a server shall hold of a study: tool, study, hand-entered values, each answer of each subject."""
+
+import csv
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from fhir_msct import data
+from fhir_msct.archive import ledger
+from fhir_msct.archive.store import Archive
+from fhir_msct.errors import UsageError
+from fhir_msct.mapping import lineage, outgoing
+from fhir_msct.mapping.library import Mapping
+from fhir_msct.plan import Plan
+from fhir_msct.records import Subject, Transplant
+from fhir_msct.results import Outcome
+from fhir_msct.tables import read_csv
+from fhir_msct.tasks.deciding import Wanted
+
+PUSHED = ("met", "not met", "value")
+"""What an answer must say to be pushed; what is not evaluable is not produced."""
+
+
+def wanted(folder: Path, plan: Plan, archive: Archive) -> Iterator[Wanted]:
+    """Everything the server shall hold, in the order of sending.
+
+    Raises UsageError where an outcome rests on a version that the archive no longer holds.
+    """
+    study = plan.study.id
+    tool = lineage.device(study, version(outgoing.TOOL))
+    yield Wanted("Device", outgoing.device_id(study), tool, "the tool")
+    about = lineage.research_study(study, plan.study.title)
+    yield Wanted("ResearchStudy", outgoing.research_study_id(study), about, "the study")
+    for one in ledger.pending(archive.connection):
+        yield Wanted(one.type, one.id or "", one.body, "entered by hand")
+    rows = [row for row in read_csv(folder / "outcomes" / "by_subject.csv", Outcome) if row.status in PUSHED]
+    inputs = _inputs(archive, {source for row in rows for source in row.source.split()})
+    patients, infusions = _patients(folder), _infusions(folder)
+    endpoints = {one.name(paramcd): one for one in plan.endpoints for paramcd in one.paramcds or ("",)}
+    mapping, categories = Mapping.load(folder, plan), _categories()
+    for row in rows:
+        endpoint = endpoints[row.endpoint]
+        parameter = plan.parameters.get(row.paramcd)
+        record = outgoing.outcome(
+            row,
+            endpoint,
+            study=study,
+            subject=patients[row.usubjid],
+            category=categories[row.endpoint],
+            unit=parameter.study_unit if parameter else "",
+            infusions=infusions.get((row.usubjid, row.course), ()),
+            inputs=inputs,
+        )
+        label = f"{row.endpoint} {row.usubjid} course {row.course} {row.avisit}".rstrip()
+        sources = tuple(row.source.split())
+        yield Wanted("Observation", record.id or "", mapping.write(record), label, row.usubjid, sources, True)
+
+
+def _inputs(archive: Archive, sources: set[str]) -> dict[str, outgoing.Input]:
+    """What the archive says of each Observation that an outcome rests on.
+
+    Raises UsageError where it no longer holds that version: then the outcomes are not of this archive.
+    """
+    wanted = {source for source in sources if source.startswith("Observation/")}
+    found = {}
+    for one in archive.current("Observation"):
+        source = f"Observation/{one.id}" + (f"/_history/{one.version}" if one.version else "")
+        if source in wanted:
+            found[source] = outgoing.input_of(one.body)
+    if missing := sorted(wanted - found.keys()):
+        raise UsageError(
+            f"{missing[0]} is no longer current: run records and outcomes again; nothing was pushed"
+        )
+    return found
+
+
+def _patients(folder: Path) -> dict[str, str]:
+    """The Patient's id of each subject."""
+    rows = read_csv(folder / "records" / "subjects.csv", Subject)
+    return {row.usubjid: row.source.split("/")[1] for row in rows}
+
+
+def _infusions(folder: Path) -> dict[tuple[str, int], list[str]]:
+    """The versions that say a course was opened, of every course."""
+    rows = [
+        row
+        for row in read_csv(folder / "records" / "transplants.csv", Transplant)
+        if row.course is not None and row.infusion is not None
+    ]
+    first: dict[tuple[str, int], int] = {}
+    for row in rows:
+        key = (row.usubjid, row.course or 0)
+        first[key] = min(row.infusion or 0, first.get(key, row.infusion or 0))
+    opened: dict[tuple[str, int], list[str]] = {}
+    for row in rows:
+        if row.infusion == first[row.usubjid, row.course or 0]:
+            opened.setdefault((row.usubjid, row.course or 0), []).append(row.source)
+    return opened
+
+
+def _categories() -> dict[str, str]:
+    with (data.mappings() / "outcome_codes.csv").open(encoding="utf-8", newline="") as file:
+        return {row["endpoint"]: row["category"] for row in csv.DictReader(file)}
