@@ -6,7 +6,7 @@ or lock, 4 conflict, 5 failed but resumable.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ import msgspec
 import typer
 from typer.exceptions import TyperException
 
-from fhir_msct.errors import Incomplete, MsctError, UsageError, exit_code
+from fhir_msct.errors import MsctError, UsageError, exit_code
 
 app = typer.Typer(
     help="Trial data out of FHIR servers and results back in, without losing or bending a number.",
@@ -39,8 +39,8 @@ def main() -> None:
     """Runs a command and turns what it raises into one message and the exit code it deserves."""
     try:
         code = app(standalone_mode=False)
-    except (TyperException, typer.BadParameter) as error:
-        error.show()
+    except TyperException as error:
+        say(f"fhir-msct: {error.format_message()} (see `fhir-msct --help`)")
         code = UsageError.exit_code  # typer's own is 2, which means something else here
     except (typer.Abort, KeyboardInterrupt):
         say("stopped: run the same command again to go on")
@@ -65,12 +65,16 @@ def _unforeseen(error: Exception) -> str:
     return f"a defect ({type(error).__name__} at {where}): please report it; nothing was half-written"
 
 
-def _show(report: Any, as_json: bool, lines: Callable[[], str]) -> None:
+def _show(report: Any, as_json: bool, lines: Iterable[str]) -> None:
     """A report as JSON, or in words."""
     if as_json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    else:
-        typer.echo(lines())
+        _json(report)
+    for line in () if as_json else lines:
+        typer.echo(line)
+
+
+def _json(document: Any) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(document), indent=1).decode())
 
 
 @app.command()
@@ -115,6 +119,7 @@ def pull(
     from fhir_msct import plan
     from fhir_msct.mapping.library import Mapping
     from fhir_msct.tasks import pull as task
+    from fhir_msct.tasks import told
 
     study = plan.load(folder)
     wanted = Mapping.load(folder, study).wanted()
@@ -122,8 +127,8 @@ def pull(
         typer.echo("\n".join(task.pull_plan(study, wanted)))
         return
     report = task.pull(folder, study, wanted, source=source, say=say)
-    _show(report, as_json, lambda: "\n".join(task.lines(report)))
-    _require_complete(report)
+    _show(report, as_json, told.pulled(report))
+    told.require_complete(report, folder)
 
 
 @app.command()
@@ -134,9 +139,10 @@ def records(folder: Folder, as_json: AsJson = False) -> None:
     """
     from fhir_msct import plan
     from fhir_msct.tasks import records as task
+    from fhir_msct.tasks import told
 
     report = task.records(folder, plan.load(folder), say=say)
-    _show(report, as_json, lambda: "\n".join(task.lines(report)))
+    _show(report, as_json, told.recorded(report, folder))
 
 
 @app.command()
@@ -149,7 +155,7 @@ def outcomes(folder: Folder, as_json: AsJson = False) -> None:
     from fhir_msct.tasks import outcomes as task
 
     report = task.outcomes(folder, plan.load(folder), say=say)
-    _show(report, as_json, lambda: f"wrote {folder / 'outcomes'}: next, `fhir-msct report {folder}`")
+    _show(report, as_json, [f"wrote {folder / 'outcomes'}: next, `fhir-msct report {folder}`"])
 
 
 @app.command()
@@ -184,10 +190,11 @@ def push(
     """
     from fhir_msct import plan
     from fhir_msct.tasks import push as task
+    from fhir_msct.tasks import told
 
     found = task.push(folder, plan.load(folder), apply=apply, plan_hash=plan_hash, say=say)
-    _show(found, as_json, lambda: "\n".join(task.lines(found)))
-    task.require_success(found)
+    _show(found, as_json, told.pushed(found, folder))
+    told.require_pushed(found)
 
 
 @app.command()
@@ -202,9 +209,10 @@ def load(
     """
     from fhir_msct import plan
     from fhir_msct.tasks import load as task
+    from fhir_msct.tasks import told
 
     found = task.load(folder, plan.load(folder), table, say=say)
-    _show(found, as_json, lambda: "\n".join(task.lines(found)))
+    _show(found, as_json, told.loaded(found, folder))
 
 
 @app.command()
@@ -218,8 +226,8 @@ def run(
     Example: fhir-msct run my-trial --push
     """
     from fhir_msct.study import Study
-    from fhir_msct.tasks import push as push_task
     from fhir_msct.tasks import report as report_task
+    from fhir_msct.tasks import told
 
     study = Study(folder, say=say)
     pulled = study.pull(source)
@@ -228,11 +236,11 @@ def run(
     path = study.report()
     typer.echo(report_task.first_screen(folder, study.plan))
     typer.echo(f"the report is {path}")
-    _require_complete(pulled)
+    told.require_complete(pulled, folder)
     if with_push:
         found = study.push(apply=True)
-        typer.echo("\n".join(push_task.lines(found)))
-        push_task.require_success(found)
+        _show(found, False, told.pushed(found, folder))
+        told.require_pushed(found)
 
 
 @app.command()
@@ -252,7 +260,7 @@ def views(
     if name is not None and name not in found:
         raise UsageError(f"no mapping is called {name}: there are {', '.join(found)}")
     chosen = found if name is None else found[name]
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(chosen), indent=1) + b"\n")
+    _json(chosen)
 
 
 @app.command()
@@ -267,12 +275,9 @@ def sandbox(
 
     Example: fhir-msct sandbox --trial
     """
+    from fhir_msct import data
     from fhir_msct.sandbox.server import serve
-    from fhir_msct.tasks.demo import trial_resources
+    from fhir_msct.tasks.demo import resources
 
-    serve(path, port=port, load=trial_resources() if trial else (), say=say)
-
-
-def _require_complete(report: Any) -> None:
-    if not report.complete:
-        raise Incomplete("the pull could not prove itself complete: the lines above say what is missing")
+    held = resources(data.fixtures() / "resources") if trial else ()
+    serve(path, port=port, resources=held, say=say)

@@ -170,6 +170,22 @@ def test_a_resource_nested_a_hundred_thousand_levels_deep_is_set_aside_and_not_f
     assert [row.reason for row in Mapping.load().read(body).set_aside] == ["not-json"]
 
 
+@pytest.mark.parametrize(
+    "number",
+    ["0." + "1" * 20_000, "1" * 20_000, "1e999999999", "1e-999999999"],
+    ids=["decimals", "digits", "exponent", "negative exponent"],
+)
+@pytest.mark.parametrize("topic", ["value", "limit"])
+def test_a_number_of_absurd_length_is_set_aside_and_neither_fatal_nor_expanded(
+    number: str, topic: str
+) -> None:
+    case = next(case for case in CASES if case.title.startswith("Microkatal per litre is 60"))
+    old = b"28.0167" if topic == "value" else b"308"
+    assert case.bytes.count(old) == 1
+    body = case.bytes.replace(old, number.encode())
+    assert [row.reason for row in Mapping.load().read(body).set_aside] == ["not-a-number"]
+
+
 def test_a_resource_without_an_id_is_known_by_the_hash_of_its_bytes() -> None:
     plain = next(c for c in CASES if c.title.startswith("Total creatine kinase"))
     record = Mapping.load().read(plain.bytes.replace(b'"id": "o1",', b"")).records[0]

@@ -14,7 +14,7 @@
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -76,6 +76,15 @@ def analysed(text: str, *, cut: str | None = None, plan: Plan = PLAN, reviews: A
     return analyse(records(text, plan=plan, reviews=reviews), plan, data_cut)
 
 
+def pairs(before: Sequence[object], after: Sequence[object], paramcd: str = "CK") -> Results:
+    """The results of a trial of one parameter, before and at M6, one pair a subject."""
+    lines = [
+        f"p{n} MSCT d1 \n p{n} {paramcd} d-5 {a} \n p{n} {paramcd} d183 {b}"
+        for n, (a, b) in enumerate(zip(before, after, strict=True), start=10)
+    ]
+    return analysed("\n".join(lines))
+
+
 def changed(plan: Plan = PLAN, **sections: dict[str, Any]) -> Plan:
     """The plan with some keys of some sections set: `changed(course={"repeat_within_days": 7})`."""
     return replace(plan, **{name: replace(getattr(plan, name), **keys) for name, keys in sections.items()})
@@ -95,9 +104,7 @@ def table(text: str) -> list[list[str]]:
 def visit(results: Results, paramcd: str, avisit: str, course: int = 1) -> VisitSummary:
     """One row of by_visit."""
     [row] = [
-        row
-        for row in results.by_visit
-        if (row.paramcd, row.avisit, row.course) == (paramcd, avisit, course)
+        row for row in results.by_visit if (row.paramcd, row.avisit, row.course) == (paramcd, avisit, course)
     ]
     return row
 

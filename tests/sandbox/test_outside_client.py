@@ -24,12 +24,12 @@ def test_fhirpy_creates_finds_updates_and_deletes(server: Sandbox) -> None:
         client.get("Observation", first["id"])
 
 
-def test_fhirpy_creates_a_patient_only_once(server: Sandbox) -> None:
+def test_fhirpy_updates_by_a_condition_and_makes_no_copy(server: Sandbox) -> None:
     client = SyncFHIRClient(server.url)
     search = client.resources("Patient").search(identifier="urn:mrn|7")
     body = client.resource("Patient", identifier=[{"system": "urn:mrn", "value": "7"}])
-    first, created = search.get_or_create(body)
-    again, created_again = search.get_or_create(body)
+    first, created = search.update(body)
+    again, created_again = search.update(body)
     assert (created, created_again) == (True, False)
     assert first["id"] == again["id"]
     assert len(server.dump("Patient")) == 1

@@ -100,8 +100,7 @@ def test_d3_the_days_between_a_repeat_dose_and_a_course_are_the_plans_to_say() -
 
 
 FOUR_OF_TEN_RETREATED = "\n".join(
-    f"p{n} MSCT d1 \n p{n} PTGVAS d-5 8 \n"
-    + (f"p{n} MSCT d300" if n < 4 else f"p{n} PTGVAS d366 4")
+    f"p{n} MSCT d1 \n p{n} PTGVAS d-5 8 \n" + (f"p{n} MSCT d300" if n < 4 else f"p{n} PTGVAS d366 4")
     for n in range(10)
 )
 

@@ -38,7 +38,9 @@ def test_d1_a_z_instant_without_a_study_time_zone_keeps_its_flag_in_the_analysis
     assert shown(results.analysis, "adt flags") == table("2024-01-08 utc_date")
 
 
-@pytest.mark.parametrize(("sent", "why"), [("2024-01", "partial_date"), ("2024", "partial_date"), ("-", "no_adt")])
+@pytest.mark.parametrize(
+    ("sent", "why"), [("2024-01", "partial_date"), ("2024", "partial_date"), ("-", "no_adt")]
+)
 def test_d1_a_partial_date_is_kept_as_it_is_and_not_analysed(sent: str, why: str) -> None:
     results = analysed(f"""
         p1 MSCT d1

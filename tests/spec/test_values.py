@@ -109,15 +109,15 @@ def test_d9_what_a_comparator_leaves_open_is_never_dropped_from_n() -> None:
 
 
 def test_d10_a_threshold_is_met_exactly_in_fractions_where_floats_would_miss_it() -> None:
-    """4 of 5 nkat/L is exactly 20 % better; in floats 0.8 * (5 * 0.06) < 4 * 0.06."""
-    assert not 4 * 0.06 <= 0.8 * (5 * 0.06)
+    """7.36 cm is exactly 20 % better than 9.2 cm."""
+    assert not 7.36 <= 0.8 * 9.2
     results = analysed("""
-        p1 MSCT d1
-        p1 CK   d-5  5 unit=nkat/L
-        p1 CK   d183 4 unit=nkat/L
+        p1 MSCT   d1
+        p1 PTGVAS d-5  92  unit=mm
+        p1 PTGVAS d183 7.36
     """)
-    assert said(results, "p1", "RESP20_CK") == "met"
-    assert outcome(results, "p1", "RESP20_CK").value == "-20"
+    assert said(results, "p1", "RESP20_PTGVAS") == "met"
+    assert outcome(results, "p1", "RESP20_PTGVAS").value == "-20"
 
 
 def test_d10_numbers_without_an_end_are_printed_to_15_significant_digits_half_even() -> None:

@@ -115,7 +115,8 @@ class Run:
         """Writes down whom the pull is about and what there is to do, once."""
         with self.archive.transaction() as connection:
             connection.execute(
-                "update run set patients = ?, software = ?, version = ?, problems = ?, planned = 1 where id = ?",
+                "update run set patients = ?, software = ?, version = ?, problems = ?, planned = 1 "
+                "where id = ?",
                 (json.dumps(list(patients)), software, version, json.dumps(list(problems)), self.number),
             )
             self._open(windows)

@@ -45,7 +45,7 @@ class Unproved(Struct, frozen=True, kw_only=True):
 
 
 class NotKept(Struct, frozen=True, kw_only=True):
-    """What is only counted and hashed: each for itself where the run is not complete with it, else by reason."""
+    """What is only counted and hashed: one by one where it makes the run incomplete, else by reason."""
 
     reason: str
     type: str

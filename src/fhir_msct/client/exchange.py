@@ -216,5 +216,6 @@ def declined(reply: Reply, route: str) -> Declined:
     """The error that an answer deserves which is not the one that was wanted."""
     why = f" ({', '.join(reply.codes)})" if reply.codes else ""
     advice = {401: ": the token is missing, wrong or expired", 403: ": our access does not cover this"}
-    message = f"{route}: the server says {reply.status}{why}{advice.get(reply.status, '')}"
+    later = ": run this again later" if reply.status >= 500 else ""
+    message = f"{route}: the server says {reply.status}{why}{advice.get(reply.status, later)}"
     return Declined(reply.status, reply.codes, message)

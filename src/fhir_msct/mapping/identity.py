@@ -53,12 +53,12 @@ def identified(resource: Resource, said: Head) -> Resource:
 
 def aside(resource: Resource, why: Aside) -> Reading:
     """A resource set aside, named as well as its bytes allow."""
-    place = resource.where
+    place = resource.where  # the file says nothing about a resource that has an id, and a server has no file
     try:
         resource = identified(resource, head(resource.body))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         resource = identified(resource, Head(resource.type or None, resource.id))
-    where = f"{why.where} in {place}" if why.where and place else why.where or place
+    where = f"{why.where} in {place}" if resource.id is None and place else why.where
     source = origin(resource).source
     row = SetAside(resource.type, resource.id or "", source, why.reason, why.detail, where)
     return Reading(set_aside=(row,))

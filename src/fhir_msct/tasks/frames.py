@@ -76,7 +76,7 @@ def _bare(hint: Any) -> set[Any]:
     return set(get_args(hint) or (hint,)) - {type(None)}
 
 
-def _dtype(hint: Any) -> str:
+def _dtype(hint: Any) -> Any:
     kinds = _bare(hint)
     if kinds == {int}:
         return "Int64"

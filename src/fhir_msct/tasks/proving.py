@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from fhir_msct.archive.runs import Arrived, Quarantined, Run
 from fhir_msct.archive.runs import Window as Open
-from fhir_msct.client.failures import Declined, Unusable
+from fhir_msct.client.failures import Declined, PageGone, Unusable
 from fhir_msct.client.pages import Page
 from fhir_msct.client.rest import Client
 from fhir_msct.client.windows import LARGEST, TRIES, Gauge, Window, verdict
@@ -12,6 +12,9 @@ from fhir_msct.plan import Wanted
 
 STOPS = 401
 """A status that no other window can survive: the token is no longer good."""
+
+TOO_LONG = frozenset({405, 413, 414, 415, 431, 501})
+"""Statuses with which servers refuse a long search, or its POST: fewer patients make it shorter."""
 
 HALVE_AFTER = 2
 """Readings in vain after which a window of several patients is halved."""
@@ -51,7 +54,10 @@ class Proving:
         except Declined as error:
             if error.status == STOPS or error.status >= 500:
                 raise
-            why, final = str(error), error.status not in (404, 410)
+            if halves and error.status in TOO_LONG:
+                self._run.split(this, (half.patients for half in halves))
+                return
+            why, final = str(error), not isinstance(error, PageGone)
         self._conclude(this, window, why, after, final)
 
     def _conclude(self, this: Open, window: Window, why: str, after: int | None, final: bool) -> None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -23,16 +23,12 @@ from fhir_msct.client import cohort, exchange
 from fhir_msct.client.connect import connect
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.rest import Client
+from fhir_msct.client.retry import Patience
 from fhir_msct.client.windows import Window, windows
 from fhir_msct.errors import ConfigError, UsageError
 from fhir_msct.plan import Plan, Wanted
 from fhir_msct.tasks.adopting import take_in
 from fhir_msct.tasks.proving import Proving, unsupported
-
-if TYPE_CHECKING:
-    import httpx
-
-    from fhir_msct.client.retry import Patience
 
 Say = Callable[[str], None]
 
@@ -88,8 +84,8 @@ def pull(
     wanted: Wanted,
     *,
     source: Path | None = None,
-    transport: "httpx.BaseTransport | None" = None,
-    patience: "Patience | None" = None,
+    transport: Any = None,
+    patience: Patience | None = None,
     say: Say,
 ) -> PullReport:
     """Brings a study's resources into its archive; the report says whether that is all of them.
@@ -120,8 +116,8 @@ def _from_server(
     folder: Path,
     plan: Plan,
     wanted: Wanted,
-    transport: "httpx.BaseTransport | None",
-    patience: "Patience | None",
+    transport: Any,
+    patience: Patience | None,
     say: Say,
 ) -> PullReport:
     base = _checked(plan)
@@ -136,10 +132,12 @@ def _from_server(
         )
         capability = client.metadata()
         archive = archive or closing.enter_context(Archive.open(folder, create=True))
-        run = Run.begin(archive, "server", base, _fingerprint(wanted), sent)
+        run = Run.begin(archive, "server", base, _fingerprint(wanted, client.date), sent)
         absent = unsupported(capability, wanted.types)
         asked = msgspec.structs.replace(wanted, types=tuple(t for t in wanted.types if t not in absent))
-        if not run.planned:
+        if run.planned:
+            say("going on with the pull that was interrupted")
+        else:
             _plan(run, client, asked, capability, say)
         Proving(client, run, asked, say).work()
         return _concluded(run, asked, absent, client.date)
@@ -158,9 +156,14 @@ def _checked(plan: Plan) -> str:
     return origin.base
 
 
-def _fingerprint(wanted: Wanted) -> str:
-    """What is asked for, as a hash: an interrupted pull goes on only where it is the same."""
-    return sha256(msgspec.json.encode(wanted)).hexdigest()
+def _fingerprint(wanted: Wanted, date: datetime | None) -> str:
+    """What is asked for, and on which day of the server, as a hash.
+
+    An interrupted pull goes on only where it is the same: what was proved on another day says nothing
+    about the day that becomes the data cut.
+    """
+    day = date.date().isoformat() if date else ""
+    return sha256(msgspec.json.encode([wanted, day])).hexdigest()
 
 
 def _plan(run: Run, client: Client, wanted: Wanted, capability: dict[str, Any], say: Say) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def wanted(folder: Path, plan: Plan, archive: Archive) -> Iterator[Wanted]:
     endpoints = {one.name(paramcd): one for one in plan.endpoints for paramcd in one.paramcds or ("",)}
     mapping, categories = Mapping.load(folder, plan), _categories()
     for row in rows:
-        endpoint = endpoints[row.endpoint]
+        endpoint = endpoints.get(row.endpoint)
+        if endpoint is None:
+            raise UsageError(f"outcomes are of another version ({row.endpoint}): run outcomes again")
         parameter = plan.parameters.get(row.paramcd)
         record = outgoing.outcome(
             row,
@@ -64,7 +67,8 @@ def _inputs(archive: Archive, sources: set[str]) -> dict[str, outgoing.Input]:
     wanted = {source for source in sources if source.startswith("Observation/")}
     found = {}
     for one in archive.current("Observation"):
-        source = f"Observation/{one.id}" + (f"/_history/{one.version}" if one.version else "")
+        source = f"Observation/{one.id or '#' + sha256(one.body).hexdigest()}"
+        source += f"/_history/{one.version}" if one.version else ""
         if source in wanted:
             found[source] = outgoing.input_of(one.body)
     if missing := sorted(wanted - found.keys()):
