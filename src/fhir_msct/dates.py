@@ -5,11 +5,37 @@ FHIR R4 dateTime: https://hl7.org/fhir/R4/datatypes.html#dateTime
 
 import re
 from datetime import date, datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 _FULL = re.compile(r"(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(Z|[+-]\d\d:\d\d)?)?")
 
 _PARTIAL = re.compile(r"\d{4}(-(0[1-9]|1[0-2]))?")
+
+
+class Day(NamedTuple):
+    """What a FHIR date of any precision says."""
+
+    calendar: date | None = None
+    """The calendar date as written (rule D1); None for a partial date."""
+    exists: bool = False
+    utc: bool = False
+    """An instant in Z, whose calendar date depends on the study's time zone."""
+
+
+def day_of(text: str, zone: ZoneInfo | None = None) -> Day:
+    """The calendar date in a text, whether it is a date at all, and whether it is an instant in Z."""
+    found = _FULL.fullmatch(text)
+    if found is None:
+        return Day(exists=_PARTIAL.fullmatch(text) is not None)
+    utc = found[3] == "Z"
+    if utc and zone is not None:
+        day = calendar_date(text, zone)
+        return Day(day, day is not None, True)
+    try:
+        return Day(date.fromisoformat(found[1]), True, utc)
+    except ValueError:
+        return Day()
 
 
 def calendar_date(text: str | None, zone: ZoneInfo | None = None) -> date | None:
@@ -28,13 +54,6 @@ def calendar_date(text: str | None, zone: ZoneInfo | None = None) -> date | None
         return date.fromisoformat(found[1])
     except ValueError:
         return None
-
-
-def is_date(text: str | None) -> bool:
-    """Whether this is a date that exists, of any precision."""
-    if _PARTIAL.fullmatch(text or ""):
-        return True
-    return calendar_date(text) is not None
 
 
 def instant(text: str | None) -> datetime | None:
@@ -61,9 +80,3 @@ def has_time(text: str | None) -> bool:
     """Whether a time of day was written."""
     found = _FULL.fullmatch(text or "")
     return bool(found and found[2])
-
-
-def is_utc(text: str | None) -> bool:
-    """Whether the text is an instant in Z, whose calendar date depends on the study's time zone."""
-    found = _FULL.fullmatch(text or "")
-    return bool(found and found[3] == "Z")

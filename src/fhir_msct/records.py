@@ -49,7 +49,7 @@ class SetAside(Struct, frozen=True, gc=False):
     where: str = ""
 
 
-class Subject(Struct, frozen=True, kw_only=True):
+class Subject(Struct, frozen=True, kw_only=True, gc=False):
     """One patient of the study (Patient -> ADSL)."""
 
     # holes
@@ -73,7 +73,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...] = ()
 
 
-class Measurement(Struct, frozen=True, kw_only=True):
+class Measurement(Struct, frozen=True, kw_only=True, gc=False):
     """One measured value (Observation -> LB/QS/MK row with ADaM words)."""
 
     # holes
@@ -142,7 +142,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
         return Fraction(Decimal(text)) * self.range_factor
 
 
-class Transplant(Struct, frozen=True, kw_only=True):
+class Transplant(Struct, frozen=True, kw_only=True, gc=False):
     """One resource that says cells were infused (Procedure or MedicationAdministration -> EX)."""
 
     # holes
@@ -170,7 +170,7 @@ class Transplant(Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...] = ()
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class Finding(Struct, frozen=True, kw_only=True, gc=False):
     """A diagnosis, a manifestation, or an investigator's judgement of one (Condition, Observation)."""
 
     # holes
@@ -196,7 +196,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...] = ()
 
 
-class DerivedOutcome(Struct, frozen=True, kw_only=True):
+class DerivedOutcome(Struct, frozen=True, kw_only=True, gc=False):
     """One answer of one subject as it goes back to a server (an Observation that carries our tag)."""
 
     id: str | None = None

@@ -56,7 +56,13 @@ def resources() -> list[Tree]:
                 "performedDateTime": "2024-03-01",
             },
             ck(f"{subject}-ck-0", subject, "2024-02-28T08:00:00+08:00", 1000),
-            ck(f"{subject}-ck-6", subject, "2024-08-30T08:00:00+08:00", 250, issued="2024-08-30T16:00:00+08:00"),
+            ck(
+                f"{subject}-ck-6",
+                subject,
+                "2024-08-30T08:00:00+08:00",
+                250,
+                issued="2024-08-30T16:00:00+08:00",
+            ),
         ]
     return found
 

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from fhir_msct.plan import Plan
 from fhir_msct.records import Transplant
 from fhir_msct.report.figures import ONE_COURSE, RETREATED, figures
@@ -17,11 +19,20 @@ def picture(study: Path, plan: Plan) -> str:
 
 
 def lines(svg: str, colour: str) -> int:
-    return len(re.findall(rf'<path aria-label="[^"]*"[^>]*stroke="{colour}"', svg))
+    """Lines are drawn with a stroke, in one group a colour."""
+    return len(re.findall(rf'<path d="M[^"]*L[^"]*" stroke="{colour}"', svg))
 
 
 def triangles(svg: str) -> int:
-    return len(re.findall(rf'<path aria-label="day: [^"]*" [^>]*"point"[^>]*fill="{RETREATED}"', svg))
+    """The only symbols that are filled without being a point of a line."""
+    group = svg.rpartition('class="mark-symbol')[2].partition("</g>")[0]
+    return len(re.findall(rf'fill="{RETREATED}"', group)) if "layer_2_marks" in group else 0
+
+
+def heights(svg: str) -> dict[str, float]:
+    """The numbers along the vertical axis, and how far down each stands."""
+    found = re.findall(r'<text text-anchor="end" transform="translate\([^,]*,([\d.]+)\)[^>]*>([^<]+)<', svg)
+    return {text: float(down) for down, text in found}
 
 
 def test_there_is_one_line_a_subject_and_a_triangle_for_each_second_infusion(study: Path, plan: Plan) -> None:
@@ -48,8 +59,11 @@ def test_a_value_that_was_not_chosen_is_not_drawn(study: Path, plan: Plan) -> No
 def test_a_zero_is_drawn_although_it_has_no_logarithm(study: Path, plan: Plan) -> None:
     path = study / "outcomes/analysis.csv"
     path.write_text(path.read_text("utf-8").replace(",175,U/L", ",0,U/L"), "utf-8")
-    assert "log scale" not in picture(study, plan)
+    down = heights(picture(study, plan))
+    assert down["0"] - down["1000"] == pytest.approx(down["1000"] - down["2000"], abs=1)
 
 
 def test_enzymes_are_drawn_on_a_logarithmic_scale(study: Path, plan: Plan) -> None:
-    assert "log scale" in picture(study, plan)
+    down = heights(picture(study, plan))
+    assert down["200"] - down["400"] == pytest.approx(down["1000"] - down["2000"], abs=1)
+    assert down["200"] - down["400"] > 10

@@ -175,7 +175,7 @@ def test_an_endpoint_without_an_answer_says_why_in_words(study: Path, plan: Plan
         row: cell for (caption, row, _), cell in cells.items() if caption == "What these data cannot support"
     }
     assert asked == {
-        word("reason", "no_baseline"): "anything about " + plan.parameters["PTGNRS"].param,
+        "never measured, as far as these data say": plan.parameters["PTGNRS"].param,
         word("reason", "no_safety_source"): "Serious adverse events",
     }
 
@@ -216,3 +216,41 @@ def test_a_broken_accounting_is_named(study: Path, plan: Plan) -> None:
     (study / "records/accounting.json").write_text("{", "utf-8")
     with pytest.raises(InputError, match=r"accounting\.json is not JSON"):
         html(study, plan)
+
+
+def test_a_parameter_of_one_subject_is_in_the_tables_and_not_among_the_highlights(
+    study: Path, plan: Plan
+) -> None:
+    highlights = "CK: at least 20 % better at M6 in 2/3"
+    assert highlights in html(study, plan)
+    edit(study / "outcomes/endpoints.csv", 2, n="1", x="1")
+    assert highlights not in html(study, plan)
+    assert "1/1 = 100 %" in html(study, plan)
+
+
+def test_a_visit_without_values_is_named_and_has_no_row_of_dashes(study: Path, plan: Plan) -> None:
+    edit(study / "outcomes/by_visit.csv", 2, n="0", chg_n="0")
+    text = html(study, plan)
+    assert (VALUES, "M6", "mean") not in Html(text).cells
+    assert "Nobody was measured at M6." in text
+
+
+def test_what_limits_a_change_stands_beside_the_change(study: Path, plan: Plan) -> None:
+    cells = Html(html(study, plan)).cells
+    assert cells[CHANGE, "W1", "remarks"] == word("flag", "cannot_reach_05")
+    assert cells[VALUES, "W1", "remarks"] == word("flag", "cens:1")
+
+
+def test_each_course_is_a_chapter_of_its_own(study: Path, plan: Plan) -> None:
+    assert 'id="course-2"' not in html(study, plan)
+    edit(study / "outcomes/by_visit.csv", 2, course="2")
+    parsed = Html(html(study, plan))
+    assert "CK, course 2: values in U/L" in parsed.captions
+    assert {"course-1", "course-2"} <= {attributes.get("id") for _, attributes in parsed.tags}
+
+
+def test_every_rule_that_decided_a_number_is_said_with_the_plans_own_numbers(study: Path, plan: Plan) -> None:
+    text = html(study, plan)
+    assert f"Up to {plan.course.repeat_within_days} days" in text
+    assert "M6 day 153 to 213 (target 183)" in text
+    assert "{" not in text.partition("How it was computed")[2]

@@ -55,6 +55,10 @@ def test_links_name_the_server_as_the_client_called_it(many, http) -> None:
     bundle = http.get("/Basic?_count=10", headers={"Host": f"localhost:{port}"}).json()
     assert links(bundle)["next"].startswith(f"http://localhost:{port}/fhir?")
     assert bundle["entry"][0]["fullUrl"] == f"http://localhost:{port}/fhir/Basic/b00"
+    second = http.get(
+        links(http.get("/Basic?_count=10").json())["next"], headers={"Host": "localhost"}
+    ).json()
+    assert second["entry"][0]["fullUrl"] == "http://localhost/fhir/Basic/b10"
     assert http.get("/Basic", headers={"Host": 'a"b'}).status_code == 400
 
 

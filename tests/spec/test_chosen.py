@@ -1,6 +1,7 @@
 """D5, D7, D8: the baseline, the value of a visit, and what is done with the others."""
 
 import pytest
+
 from lib.people import analysed, said, shown, table, visit
 
 COLUMNS = "source avisit aval anl01fl why_not"

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from lib.people import analysed, changed, records, said, share, shown, table, visit
 
 from fhir_msct.errors import InputError
 from fhir_msct.outcomes import Review, read_reviews
+from lib.people import analysed, changed, records, said, share, shown, table, visit
 
 YES = Review(
     source="Procedure/t", version="1", decision="yes", by="investigator", on="2024-02-01", why="letter seen"

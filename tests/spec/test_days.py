@@ -3,9 +3,9 @@
 from datetime import date
 
 import pytest
-from lib.people import PLAN, analysed, changed, shown, table
 
-from fhir_msct.outcomes.days import day_of, first_day, last_day, study_day
+from fhir_msct.outcomes.days import date_of, first_day, last_day, study_day
+from lib.people import PLAN, analysed, changed, shown, table
 
 
 def test_d1_an_evening_at_utc_minus_5_is_that_day_and_not_the_next_in_utc() -> None:
@@ -57,7 +57,7 @@ def test_d2_the_infusion_is_day_1_the_day_before_is_minus_1_and_there_is_no_day_
     assert study_day(date(2024, 1, 1), infusion) == 0 + 1
     assert study_day(date(2023, 12, 31), infusion) == -1
     assert study_day(date(2024, 7, 1), infusion) == 31 + 29 + 31 + 30 + 31 + 30 + 1
-    assert all(study_day(day_of(day, infusion), infusion) == day for day in range(-40, 400) if day)
+    assert all(study_day(date_of(day, infusion), infusion) == day for day in range(-40, 400) if day)
 
 
 def test_d2_ady_counts_from_the_first_infusion_and_cady_from_that_of_the_course() -> None:

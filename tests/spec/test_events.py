@@ -1,6 +1,7 @@
 """D21, D22: lung disease and skin ulcers, deaths and adverse events."""
 
 import pytest
+
 from lib.people import analysed, changed, outcome, records, said, share, shown, table, trial
 
 SOURCES = changed(safety={"sources": ("AdverseEvent",)})

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections import Counter
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from itertools import combinations_with_replacement, product
@@ -13,13 +14,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lib.people import PLAN, analysed, day, records
 from msgspec.structs import replace
 
 from fhir_msct.outcomes import analyse, complete, open_courses
 from fhir_msct.records import StudyRecords
 from fhir_msct.results import Analysis, Results, VisitSummary
 from fhir_msct.tables import csv_bytes
+from lib.people import PLAN, analysed, day, records
 
 LAW = settings(derandomize=True, deadline=None, max_examples=120)
 PARAMCDS = ("CK", "CKMBMASS", "MMT8", "PTGVAS")
@@ -33,17 +34,24 @@ def days() -> st.SearchStrategy[int]:
 
 
 @st.composite
-def result(draw: st.DrawFn) -> str:
-    """One measurement: with or without time, comparator, limit, identifier, side."""
-    when = day(f"d{draw(days())}") + draw(st.sampled_from(["", "", "T08:00:00Z", "T09:30:00+02:00"]))
-    number = draw(st.sampled_from(["", "", "", "<", ">="])) + str(draw(st.integers(0, 9)))
-    options = [
-        draw(st.sampled_from(["", "uln=4", "uln=0"])),
-        draw(st.sampled_from(["", "", "ident=lab|1"])),
-        draw(st.sampled_from(["", "updated=2024-02-01T00:00:00Z", "status=corrected"])),
-        draw(st.sampled_from(["", "side=right", "side=left"])),
+def results_of_a_day(draw: st.DrawFn) -> list[str]:
+    """Up to three results of one parameter and day: with times, comparators, limits, identifiers, sides."""
+    paramcd, when = draw(st.sampled_from(PARAMCDS)), day(f"d{draw(days())}")
+    times = draw(st.sampled_from([[""], [""], ["T08:00:00Z", "T09:30:00+02:00"], ["", "T08:00:00Z"]]))
+    return [
+        f"{paramcd} {when}{draw(st.sampled_from(times))} {draw(numbers)} {draw(options)}"
+        for _ in range(draw(st.integers(1, 3)))
     ]
-    return f"{draw(st.sampled_from(PARAMCDS))} {when} {number} {' '.join(options)}"
+
+
+numbers = st.builds("{}{}".format, st.sampled_from(["", "", "", "", "<", ">="]), st.integers(0, 9))
+options = st.builds(
+    "{} {} {} {}".format,
+    st.sampled_from(["uln=4", "uln=4", "uln=0", ""]),
+    st.sampled_from(["", "", "", "ident=lab|1"]),
+    st.sampled_from(["", "updated=2024-02-01T00:00:00Z", "status=corrected"]),
+    st.sampled_from(["", "", "side=right", "side=left"]),
+)
 
 
 @st.composite
@@ -63,14 +71,20 @@ def other(draw: st.DrawFn) -> str:
 
 @st.composite
 def trials(draw: st.DrawFn) -> str:
-    """Up to seven subjects, most of them infused, with up to 40 records."""
-    who = [f"p{n}" for n in range(draw(st.integers(1, 7)))]
+    """Up to eight subjects, most of them infused, most with a baseline and an M6, and much beside it."""
+    who = [f"p{n}" for n in range(draw(st.sampled_from((1, 3, 8))))]
     infused = [f"{one} MSCT d1" for one in who if draw(st.integers(0, 5))]
     pairs = [
-        f"{one} MMT8 d{n} {draw(st.integers(1, 9))}" for one in who for n in (-5, 183) if draw(st.booleans())
+        f"{one} {paramcd} d{n} {draw(numbers)} {draw(options)}"
+        for one in who
+        for paramcd in ("MMT8", "CK")
+        for n in (draw(st.sampled_from((-5, 1))), 183)
+        if draw(st.integers(0, 4))
     ]
-    rest = draw(st.lists(st.tuples(st.sampled_from(who), result() | other()), max_size=25))
-    return "\n".join([*infused, *pairs, *(f"{one} {line}" for one, line in rest)])
+    results = draw(st.lists(st.tuples(st.sampled_from(who), results_of_a_day()), max_size=15))
+    others = draw(st.lists(st.tuples(st.sampled_from(who), other()), max_size=8))
+    lines = [*infused, *pairs, *(f"{one} {line}" for one, line in others)]
+    return "\n".join([*lines, *(f"{one} {line}" for one, of_day in results for line in of_day)])
 
 
 cuts = st.sampled_from([None, "d12", "d200"])
@@ -186,17 +200,29 @@ def recomputed(rows: list[dict[str, str]], is_baseline: bool) -> dict[str, float
     if rows and rows[0]["paramcd"].startswith("CK") and len(ratios) > 1 and all(a * b for a, b in ratios):
         out["gmr"] = exp(mean(log(a / b) for a, b in ratios))
     if changes:
-        walsh = sorted((a + b) / 2 for a, b in combinations_with_replacement(changes, 2))
-        sizes = sorted(abs(change) for change in changes)
-        ranks = [(sizes.index(abs(c)) + 1 + sizes.index(abs(c)) + sizes.count(abs(c))) / 2 for c in changes]
-        kept = [(rank, c) for rank, c in zip(ranks, changes, strict=True) if c]
-        seen = abs(sum(rank if c > 0 else -rank for rank, c in kept))
-        flips = [
-            abs(sum(s * rank for s, (rank, _) in zip(signs, kept, strict=True)))
-            for signs in product((1, -1), repeat=len(kept))
-        ]
-        out |= {"estimate": median(walsh), "p": sum(flip >= seen for flip in flips) / len(flips)}
+        out |= by_all_sign_flips(changes)
     return out
+
+
+def by_all_sign_flips(changes: list[float]) -> dict[str, float]:
+    """Signed-rank p by enumeration, the median of all pairs' means, and its interval where there is one."""
+    n, sizes = len(changes), sorted(abs(change) for change in changes)
+    ranks = [sizes.index(abs(c)) + (sizes.count(abs(c)) + 1) / 2 for c in changes]
+    kept = [(rank, 1 if c > 0 else -1) for rank, c in zip(ranks, changes, strict=True) if c]
+    flips = [abs(sum(s * r for s, (r, _) in zip(signs, kept, strict=True))) for signs in _signs(len(kept))]
+    seen = abs(sum(rank * sign for rank, sign in kept))
+    walsh = sorted((a + b) / 2 for a, b in combinations_with_replacement(changes, 2))
+    out = {"estimate": median(walsh), "p": sum(flip >= seen for flip in flips) / len(flips)}
+    if n < 6:
+        return out
+    sums = [sum(rank for rank, s in enumerate(signs, start=1) if s > 0) for signs in _signs(n)]
+    levels = {k: 1 - 2 * sum(w < k for w in sums) / 2**n for k in range(1, n + 1)}
+    k = max(k for k, level in levels.items() if level >= 0.95)
+    return out | {"ci_lo": walsh[k - 1], "ci_hi": walsh[-k], "conf": levels[k]}
+
+
+def _signs(n: int) -> list[tuple[int, ...]]:
+    return list(product((1, -1), repeat=n))
 
 
 def described(values: list[float]) -> dict[str, float]:
@@ -236,23 +262,9 @@ def test_the_laws_are_tried_on_trials_in_which_something_happens() -> None:
         *("no_course", "after_cut", "outside_window", "before_window", "not_closest", "same_day_other"),
         *("day_conflict", "day_median", "same_day", "no_uln", "scale_differs", "cens", "retreated", "c2"),
         *("met", "not met", "value", "no_baseline", "no_value", "not_due", "base_zero", "no_findings"),
-        *("no_response", "not_abnormal", "cannot_reach_05", "pairs2", "pairs4"),
+        *("no_response", "not_abnormal", "cannot_reach_05", "pairs2", "pairs6"),
     }
     assert corners - set(seen) == set()
-
-
-def _tables(held: StudyRecords) -> dict[str, tuple[Any, ...]]:
-    return {name: getattr(held, name) for name in StudyRecords.__struct_fields__}
-
-
-def _date(cut: str | None) -> Any:
-    from datetime import date
-
-    return date.fromisoformat(day(cut)) if cut else None
-
-
-def _read(body: bytes) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(body.decode())))
 
 
 def test_results_are_the_same_bytes_each_time() -> None:
@@ -260,3 +272,15 @@ def test_results_are_the_same_bytes_each_time() -> None:
     first, second = analysed(lines), analysed(lines)
     assert isinstance(first, Results)
     assert csv_bytes(first.by_visit, VisitSummary) == csv_bytes(second.by_visit, VisitSummary)
+
+
+def _tables(held: StudyRecords) -> dict[str, tuple[Any, ...]]:
+    return {name: getattr(held, name) for name in StudyRecords.__struct_fields__}
+
+
+def _date(cut: str | None) -> date | None:
+    return date.fromisoformat(day(cut)) if cut else None
+
+
+def _read(body: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(body.decode())))

@@ -5,11 +5,11 @@ from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import pytest
-from lib.people import analysed, pairs, records, shown, trial, visit
 
 from fhir_msct.dates import calendar_date
 from fhir_msct.exact import decimal_text
 from fhir_msct.outcomes.statistics import clopper_pearson, describe, signed_rank
+from lib.people import analysed, pairs, records, shown, trial, visit
 
 
 @pytest.mark.parametrize(

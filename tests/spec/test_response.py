@@ -1,6 +1,7 @@
 """D17-D20: populations, responders, recurrence, response to the second MSCT."""
 
 import pytest
+
 from lib.people import PLAN, analysed, changed, outcome, said, share, shown, table, trial
 
 

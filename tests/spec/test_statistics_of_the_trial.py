@@ -7,8 +7,8 @@ from fractions import Fraction
 from statistics import stdev
 
 import pytest
-from lib.people import PLAN, analysed, changed, pairs, share, shown, trial, visit
 
+from lib.people import PLAN, analysed, changed, pairs, share, shown, trial, visit
 
 BEFORE = (1681, 900, 2500, 600, 1200, 3000, 450, 800, 1500, 700)
 AFTER = (175, 200, 400, 180, 150, 900, 300, 160, 210, 690)

@@ -4,7 +4,6 @@ from fractions import Fraction
 from math import exp, log
 
 import pytest
-from lib.people import PLAN, analysed, outcome, said, shown, table, trial, visit
 
 from fhir_msct.errors import ConfigError
 from fhir_msct.outcomes.comparators import Span, span
@@ -13,6 +12,7 @@ from fhir_msct.outcomes.values import Value
 from fhir_msct.records import Measurement
 from fhir_msct.results import Analysis
 from fhir_msct.tables import csv_bytes
+from lib.people import PLAN, analysed, outcome, said, shown, table, trial, visit
 
 
 @pytest.mark.parametrize(

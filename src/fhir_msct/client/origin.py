@@ -23,7 +23,7 @@ class Origin:
     def __init__(self, base_url: str, *, allow_http: bool = False) -> None:
         """Raises ConfigError where the address is none, holds a password, or would send data in clear."""
         url = _parsed(base_url.strip())
-        if url is None or url.scheme not in DEFAULT_PORTS or not url.host:
+        if url is None or url.scheme not in DEFAULT_PORTS or not re.fullmatch(r"[^\s%]+", url.host):
             raise ConfigError("the server's address must look like https://host/path")
         if url.userinfo or url.query or url.fragment:
             raise ConfigError(f"the address of {url.host} holds more than a base: no user, no ?, no #")

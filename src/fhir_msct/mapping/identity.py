@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from fhir_msct.mapping import structs
-from fhir_msct.mapping.derived import origin
+from fhir_msct.mapping.context import origin
 from fhir_msct.mapping.reading import Aside, Reading
 from fhir_msct.mapping.shape import path_of
 from fhir_msct.records import Resource, SetAside
@@ -34,33 +34,34 @@ def resource_of(given: Any) -> Resource:
     return Resource("", None, msgspec.json.Encoder(decimal_format="number").encode(given))
 
 
-def identified(resource: Resource, said: Head) -> Resource:
+def identified(resource: Resource, kind: str, id_: str | None, meta: structs.Meta | None) -> Resource:
     """A resource with what its own bytes say of its identity, where nobody else has said it."""
-    meta = said.meta
-    found = msgspec.structs.replace(
-        resource,
-        type=resource.type or said.resourceType or "",
-        id=resource.id or said.id,
+    where = resource.where
+    if resource.id is None and id_ is None:
+        where = f"{resource.type or kind}/#{hashlib.sha256(resource.body).hexdigest()}"
+    return Resource(
+        type=resource.type or kind,
+        id=resource.id or id_,
+        body=resource.body,
         version=resource.version or (meta.f_version if meta else None),
         lastupdated=resource.lastupdated or (meta.f_lastupdated if meta else None),
+        full_url=resource.full_url,
+        subsetted=resource.subsetted,
+        same_id=resource.same_id,
+        where=where,
     )
-    if found.id is None:
-        found = msgspec.structs.replace(
-            found, where=f"{found.type}/#{hashlib.sha256(found.body).hexdigest()}"
-        )
-    return found
 
 
 def aside(resource: Resource, why: Aside) -> Reading:
     """A resource set aside, named as well as its bytes allow."""
-    place = resource.where  # the file says nothing about a resource that has an id, and a server has no file
     try:
-        resource = identified(resource, head(resource.body))
+        said = head(resource.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        resource = identified(resource, Head(resource.type or None, resource.id))
-    where = f"{why.where} in {place}" if resource.id is None and place else why.where
-    source = origin(resource).source
-    row = SetAside(resource.type, resource.id or "", source, why.reason, why.detail, where)
+        said = Head()
+    found = identified(resource, said.resourceType or "", said.id, said.meta)
+    # A file says nothing more about a resource that has an id, and a server has no file.
+    where = f"{why.where} in {resource.where}" if found.id is None and resource.where else why.where
+    row = SetAside(found.type, found.id or "", origin(found).source, why.reason, why.detail, where)
     return Reading(set_aside=(row,))
 
 

@@ -7,11 +7,12 @@ import msgspec
 
 from fhir_msct.mapping import identity, structs
 from fhir_msct.mapping.codes import CodeTable
-from fhir_msct.mapping.derived import BUILDERS, Context, origin
+from fhir_msct.mapping.context import Context, origin
+from fhir_msct.mapping.derived import BUILDERS
 from fhir_msct.mapping.reading import Aside, Reading
 from fhir_msct.mapping.recognition import TransplantScope
 from fhir_msct.mapping.rows import Row
-from fhir_msct.mapping.scope import OWN_OUTCOME, CodeScope, Known, Out
+from fhir_msct.mapping.scope import OWN_OUTCOME, CodeScope, Known
 from fhir_msct.mapping.shape import Shape
 from fhir_msct.records import Resource
 
@@ -53,6 +54,21 @@ class Kind:
         keys = self.transplant.keys if self.transplant else [self.field] if self.field else []
         self.keys = keys
         self.peek: Callable[[bytes], Any] = msgspec.json.Decoder(structs.peek_struct(keys)).decode
+        self.judge = self._judge()
+        """What the code of a peeked resource says: decided here, once. None where all of a type is wanted."""
+
+    def _judge(self) -> Callable[[Any], Known | Aside | Reading | None]:
+        if self.by_code is not None:
+            return self.by_code.judge_at(f"f_{self.field}")
+        transplant, keys = self.transplant, self.keys
+        if transplant is None:
+            return lambda peeked: None
+
+        def judge(peeked: Any) -> Known | Aside | Reading:
+            raws = ((key, getattr(peeked, f"f_{key}")) for key in keys)
+            return transplant.judge({key: b"" if raw is None else bytes(raw) for key, raw in raws})
+
+        return judge
 
     def codes(self) -> tuple[str, ...]:
         """Every `system|code` in scope; empty where scope is not a matter of codes alone."""
@@ -62,51 +78,43 @@ class Kind:
         return tuple(sorted({f"{row['system']}|{row['code']}" for table in tables for row in table.rows}))
 
     def read(self, resource: Resource, context: Context) -> Reading:
-        """Records, a reason, or out of scope: decided here, once."""
-        body = resource.body
+        """Records, a reason, or out of scope."""
         try:
-            peeked = self.peek(body)
+            peeked = self.peek(resource.body)
         except (msgspec.DecodeError, RecursionError) as error:
-            return identity.aside(resource, identity.broken(body, error))
+            return identity.aside(resource, identity.broken(resource.body, error))
         if peeked.f_resourceType != self.kind:
             reason = Aside("no-type") if peeked.f_resourceType is None else Aside("shape", "resourceType")
             return identity.aside(resource, reason)
         known = self.judge(peeked)
-        if isinstance(known, Out):
-            return Reading(out=(known.system, known.code))
+        return known if isinstance(known, Reading) else self.read_known(resource, known, context)
+
+    def read_known(self, resource: Resource, known: Known | Aside | None, context: Context) -> Reading:
+        """The reading of a resource that is not out of scope: records, or a reason."""
         if isinstance(known, Aside):
             return identity.aside(resource, known)
         shape: Any = known.shape if known else self.whole
-        found = shape.found(body, context.patients, known.value if known else None)
+        found = shape.found(resource.body, context.patients, known.value if known else None)
         if isinstance(found, Aside):
             return identity.aside(resource, found)
         return self.build(resource, found, shape, known, context)
-
-    def judge(self, peeked: Any) -> Known | Aside | Out | None:
-        """What the code says; None where everything of this type is wanted."""
-        raws = {key: b"" if (raw := getattr(peeked, f"f_{key}")) is None else bytes(raw) for key in self.keys}
-        if self.by_code is not None:
-            return self.by_code.judge(raws[self.field])
-        return self.transplant.judge(raws) if self.transplant else None
 
     def build(self, resource: Resource, found: Any, shape: Shape, known: Any, context: Context) -> Reading:
         """The records of a reading; one item that cannot become one sets the resource aside."""
         if not found:
             return Reading(out=("", ""))  # a list of which no item is ours
         meta = found[0].o.f_meta
-        tags = {(tag.f_system, tag.f_code) for tag in meta.f_tag or ()} if meta else set()
-        if DERIVED in tags:
-            return Reading(out=OWN_OUTCOME)
-        if any(code == SUBSETTED for _, code in tags):
-            resource = msgspec.structs.replace(resource, subsetted=True)
-        resource = identity.identified(
-            resource, identity.Head(self.kind, getattr(found[0], "id", None), meta)
-        )
+        for tag in (meta.f_tag if meta else None) or ():
+            if (tag.f_system, tag.f_code) == DERIVED:
+                return Reading(out=OWN_OUTCOME)
+            if tag.f_code == SUBSETTED:
+                resource = msgspec.structs.replace(resource, subsetted=True)
+        resource = identity.identified(resource, self.kind, found[0].o.f_id, meta)
         if resource.same_id:
             return identity.aside(resource, Aside("same-id", self.kind))
         make, at = BUILDERS[shape.name.split("-")[0]], origin(resource)
-        made = [make(one, known, at, context) for one in found]
+        made = tuple([make(one, known, at, context) for one in found])
         for one in made:
-            if isinstance(one, Aside):
+            if one.__class__ is Aside:
                 return identity.aside(resource, one)
-        return Reading(records=tuple(made))
+        return Reading(made)

@@ -6,7 +6,7 @@ mapping.write(record, onto=original)  ->  the original's bytes with only that va
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Mapping as Dict
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import msgspec
 
 from fhir_msct import data, plan
 from fhir_msct.errors import MappingError, Refused
-from fhir_msct.mapping import codes, identity, rows, template
-from fhir_msct.mapping.derived import BUILDERS, Context
+from fhir_msct.mapping import codes, identity, rows, structs, template
+from fhir_msct.mapping.context import Context
+from fhir_msct.mapping.derived import BUILDERS
 from fhir_msct.mapping.kind import NOT_READ, Kind
 from fhir_msct.mapping.reading import Aside, Reading
 from fhir_msct.mapping.shape import NOBODY, Shape
@@ -35,9 +36,11 @@ class Mapping:
         self.shapes = _shapes(shipped, own, self.tables)
         words = rows.read(shipped, "words.csv", own)
         recognition = rows.read(shipped, "recognition.csv", own)
-        self.scopes: dict[str, Kind] = {}
+        self.kinds: dict[str, Kind] = {}
         for kind in {shape.template.kind for shape in self.shapes.values()}:
-            self.scopes[kind] = Kind(kind, self.shapes, self.tables, words, recognition)
+            self.kinds[kind] = Kind(kind, self.shapes, self.tables, words, recognition)
+        keys = sorted({key for kind in self.kinds.values() for key in kind.keys})
+        self.peek: Callable[[bytes], Any] = msgspec.json.Decoder(structs.peek_struct(keys)).decode
         self.context = self.context_for(NOBODY)
 
     @classmethod
@@ -71,28 +74,47 @@ class Mapping:
         try:
             if not body.isascii():
                 body.decode()
-            scope = self.scopes.get(resource.type)
-            if scope is None:
-                head = identity.head(body)
-                resource = identity.identified(resource, head)
-                if head.resourceType is None:
-                    return identity.aside(resource, Aside("no-type"))
-                scope = self.scopes.get(head.resourceType)
-                if scope is None:
-                    return Reading(out=("", head.resourceType))
+            kind = self.kinds.get(resource.type)
+            if kind is not None:
+                return kind.read(resource, context)
+            peeked = self.peek(body)
         except UnicodeDecodeError:
             return identity.aside(resource, Aside("not-utf8"))
         except (msgspec.DecodeError, RecursionError) as error:
             return identity.aside(resource, identity.broken(body, error))
-        return scope.read(resource, context)
+        return self.peeked(resource, peeked, context)
+
+    def peeked(self, resource: Resource, peeked: Any, context: Context) -> Reading:
+        """The reading of a resource whose type only its own bytes say."""
+        kind = self.kinds.get(peeked.f_resourceType)
+        if kind is not None:
+            known = kind.judge(peeked)
+            return known if isinstance(known, Reading) else kind.read_known(resource, known, context)
+        if peeked.f_resourceType is None:
+            return identity.aside(resource, Aside("no-type"))
+        return Reading(out=("", peeked.f_resourceType))
 
     def read_ndjson(self, path: Path | str, *, patients: Patients | None = None) -> Iterator[Reading]:
         """The reading of every line of a file, streaming; a bad line costs one line."""
-        context = self.context_for(patients or NOBODY)
-        with Path(path).open("rb") as file:
+        context, peek = self.context_for(patients or NOBODY), self.peek
+        judges = {name: kind.judge for name, kind in self.kinds.items()}
+        path = Path(path)
+        with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                if body := line.strip():
-                    yield self.reading(Resource("", None, body, where=f"{Path(path).name}:{number}"), context)
+                try:
+                    if not line.isascii():
+                        line.decode()
+                    peeked = peek(line)
+                    known = judges[peeked.f_resourceType](peeked)
+                except (UnicodeDecodeError, msgspec.DecodeError, RecursionError, KeyError):
+                    if body := line.strip():  # whatever is wrong, or no type of ours: the slow road says
+                        yield self.reading(Resource("", None, body, where=f"{path.name}:{number}"), context)
+                    continue
+                if isinstance(known, Reading):  # most of what a hospital sends ends here
+                    yield known
+                else:
+                    found = Resource("", None, line, where=f"{path.name}:{number}")
+                    yield self.kinds[peeked.f_resourceType].read_known(found, known, context)
 
     def write(self, record: Any, onto: bytes | None = None, *, patients: Patients = NOBODY) -> bytes:
         """The JSON bytes of a record: a new resource, or `onto` with only the changed values replaced.
@@ -127,9 +149,7 @@ class Mapping:
     def wanted(self) -> plan.Wanted:
         """What to ask a server for: the types of all shapes, and with scope `codes` their codes."""
         kinds = sorted({s.template.kind for name, s in self.shapes.items() if name not in NOT_READ})
-        asked = (
-            {kind: self.scopes[kind].codes() for kind in kinds} if self.study.pull.scope == "codes" else {}
-        )
+        asked = {kind: self.kinds[kind].codes() for kind in kinds} if self.study.pull.scope == "codes" else {}
         return plan.Wanted(
             types=("Patient", *(kind for kind in kinds if kind != "Patient")),
             cohort=self.study.cohort,
@@ -143,7 +163,7 @@ class Mapping:
 
         found = {}
         for name, shape in sorted(self.shapes.items()):
-            transplant = self.scopes[shape.template.kind].transplant if shape.template.scope else None
+            transplant = self.kinds[shape.template.kind].transplant if shape.template.scope else None
             found[name] = views.view(shape, transplant.codings() if transplant else ())
         return found
 

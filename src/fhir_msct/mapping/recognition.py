@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from fhir_msct.mapping.reading import Aside
+from fhir_msct.mapping.reading import Aside, Reading
 from fhir_msct.mapping.rows import Row
-from fhir_msct.mapping.scope import REMEMBERED, Concept, Known, Out
+from fhir_msct.mapping.scope import REMEMBERED, Concept, Known
 from fhir_msct.mapping.words import Words
 
 CODED = ("product code", "local code")
@@ -30,9 +30,9 @@ class TransplantScope:
             if row["words"]
         ]
         self.keys = sorted({path for row in mine for path in row["path"].split("|")})
-        self.seen: dict[tuple[bytes, ...], Known | Aside | Out] = {}
+        self.seen: dict[tuple[bytes, ...], Known | Aside | Reading] = {}
 
-    def judge(self, raws: dict[str, bytes]) -> Known | Aside | Out:
+    def judge(self, raws: dict[str, bytes]) -> Known | Aside | Reading:
         """What the bytes of the elements in `keys` say together."""
         key = tuple(raws[name] for name in self.keys)
         found = self.seen.get(key)
@@ -47,7 +47,7 @@ class TransplantScope:
         sure = [(row, paths) for row, paths in self.coded if row["tier"] in CODED]
         return tuple((path, row["system"], row["code"]) for row, paths in sure for path in paths)
 
-    def _judged(self, raws: dict[str, bytes]) -> Known | Aside | Out:
+    def _judged(self, raws: dict[str, bytes]) -> Known | Aside | Reading:
         try:
             concepts = {name: _concepts(name, raw) for name, raw in raws.items()}
         except msgspec.DecodeError:
@@ -62,7 +62,7 @@ class TransplantScope:
             at = best["transplant code"][0]["path"].split("|")[0]
             return Aside("transplant-not-msc", f"{self.kind}.{at}", best["transplant code"][0]["term"])
         if worded is None:
-            return Out(*_first(concepts))
+            return Reading(out=_first(concepts))
         tier = "code + text" if "transplant code" in best else "text only"
         return Known(self.shape, worded["term"], worded, *_first(concepts), tier, _approval(worded))
 
@@ -75,7 +75,7 @@ class TransplantScope:
     def _words(self, concepts: dict[str, tuple[Concept, ...]]) -> Row | None:
         for row, paths, words, unless in self.worded:
             texts = [text for path in paths for concept in concepts[path] for text in concept.words()]
-            if any(map(words, texts)) and not any(map(unless, texts)):
+            if any(words(text) and not unless(text) for text in texts):
                 return row
         return None
 

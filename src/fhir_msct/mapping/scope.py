@@ -4,14 +4,15 @@ Each distinct code element is judged once; most of what a hospital sends is out 
 have been seen before.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from fhir_msct.mapping.codes import CodeTable
-from fhir_msct.mapping.reading import Aside
+from fhir_msct.mapping.reading import Aside, Reading
 from fhir_msct.mapping.rows import Row
 from fhir_msct.mapping.words import Words
 
@@ -29,13 +30,6 @@ class Known(Struct, frozen=True):
     code: str = ""
     tier: str = ""
     flags: tuple[str, ...] = ()
-
-
-class Out(Struct, frozen=True):
-    """Out of scope, and the coding that says so."""
-
-    system: str = ""
-    code: str = ""
 
 
 class _Coding(Struct, frozen=True):
@@ -67,18 +61,25 @@ class CodeScope:
         """`shapes`: table name -> shape; `words`: what the texts of a parameter look like."""
         self.path, self.shapes, self.tables = path, shapes, tables
         self.words = [(row["paramcd"], Words(row["words"]), Words(row["unless_words"])) for row in words]
-        self.seen: dict[bytes, Known | Aside | Out] = {}
+        self.seen: dict[bytes, Known | Aside | Reading] = {}
 
-    def judge(self, raw: bytes) -> Known | Aside | Out:
-        """What the bytes of one code element say."""
-        found = self.seen.get(raw)
-        if found is None:
-            found = self._judged(raw)
-            if len(self.seen) < REMEMBERED:
-                self.seen[raw] = found
-        return found
+    def judge_at(self, place: str) -> Callable[[Any], Known | Aside | Reading]:
+        """What the code element of a peeked resource says; `place` is the attribute that holds its bytes."""
+        seen, raw_of = self.seen, attrgetter(place)
 
-    def _judged(self, raw: bytes) -> Known | Aside | Out:
+        def judge(peeked: Any) -> Known | Aside | Reading:
+            raw = raw_of(peeked)
+            key = b"" if raw is None else bytes(raw)
+            found = seen.get(key)
+            if found is None:
+                found = self._judged(key)
+                if len(seen) < REMEMBERED:
+                    seen[key] = found
+            return found
+
+        return judge
+
+    def _judged(self, raw: bytes) -> Known | Aside | Reading:
         try:
             concept = concept_of(raw) if raw else Concept()
         except msgspec.DecodeError:
@@ -95,7 +96,7 @@ class CodeScope:
         if len({(id(known.shape), known.value) for known in found}) > 1:
             return Aside("codes-contradict", self.path)
         if not found:
-            return Out(*(OWN_OUTCOME if self._own_outcome(codings) else codings[0]))
+            return Reading(out=OWN_OUTCOME if self._own_outcome(codings) else codings[0])
         if found[0].row["relation"] == "refused":
             return Aside("history-not-event", self.path)
         return self._with_text(found[0], concept)

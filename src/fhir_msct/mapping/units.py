@@ -7,9 +7,11 @@ reported, never guessed.
 from fractions import Fraction
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from fhir_msct.errors import MappingError
+from fhir_msct.exact import terminates
 from fhir_msct.mapping import rows
 
 ASSUMED = "assumption"
@@ -23,6 +25,8 @@ class Unit(Struct, frozen=True):
     study_unit: str
     place: str
     flags: tuple[str, ...] = ()
+    endless: bool = False
+    """The factor has no finite decimals, so that a value in the study's unit is rounded (rule D10)."""
 
 
 class Units:
@@ -32,6 +36,11 @@ class Units:
         lines = rows.read(folder, "units.csv", own)
         table = rows.unique(lines, ("paramcd", "system", "unit"), ("factor", "study_unit"))
         self.table = {key: _unit(row) for key, row in table.items()}
+        self.by_text = {
+            (paramcd, name): msgspec.structs.replace(unit, flags=(*unit.flags, "unit_text"))
+            for (paramcd, system, name), unit in self.table.items()
+            if not system
+        }
         bare = rows.unique(rows.read(folder, "unitless.csv", own), ("system", "code"), ("unit", "paramcd"))
         self.bare = {key: (row["paramcd"], row["unit"], row.place) for key, row in bare.items()}
 
@@ -43,8 +52,7 @@ class Units:
         """
         if system and code:
             return self.table.get((paramcd, system, code))
-        found = self.table.get((paramcd, "", text or code or ""))
-        return found and Unit(found.factor, found.study_unit, found.place, (*found.flags, "unit_text"))
+        return self.by_text.get((paramcd, text or code or ""))
 
     def without(self, paramcd: str, system: str, code: str) -> Unit | None:
         """The unit that a code itself fixes, where a value came without any."""
@@ -59,5 +67,6 @@ def _unit(row: rows.Row) -> Unit:
         raise MappingError(f"{row.place}: factor wants a fraction such as 3/50") from None
     if factor <= 0:
         raise MappingError(f"{row.place}: factor is not positive")
-    flags = ("unit_assumed",) if row["source"].startswith(ASSUMED) else ()
-    return Unit(factor, row["study_unit"], row.place, flags + (() if row.approved else ("unapproved",)))
+    assumed = ("unit_assumed",) if row["source"].startswith(ASSUMED) else ()
+    flags = (*assumed, *(() if row.approved else ("unapproved",)))
+    return Unit(factor, row["study_unit"], row.place, flags, endless=not terminates(factor))

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fhir_msct.dates import instant
-from fhir_msct.outcomes.days import day_of, is_before
+from fhir_msct.outcomes.days import date_of, is_before
 from fhir_msct.outcomes.reviews import Review
 from fhir_msct.plan import Plan, Visit
 from fhir_msct.records import Transplant
@@ -99,7 +99,7 @@ def why_absent(course: Course, visit: Visit, *, died: date | None, data_cut: dat
     running trial would be counted. Otherwise the next course or death explains the gap if it came
     by the end of the window.
     """
-    closes = day_of(visit.stop, course.first.day)
+    closes = date_of(visit.stop, course.first.day)
     if data_cut is not None and closes > data_cut:
         return "not_due"
     if course.ended_by is not None and course.ended_by.day <= closes:

@@ -22,7 +22,7 @@ def study_day(day: date, first: date) -> int:
     return (day - first).days + (1 if day >= first else 0)
 
 
-def day_of(study_day: int, first: date) -> date:
+def date_of(study_day: int, first: date) -> date:
     """The date on which a study day falls."""
     return first + timedelta(days=study_day - 1 if study_day > 0 else study_day)
 

@@ -66,7 +66,7 @@ class Value(Struct, frozen=True, kw_only=True):
         return tuple(sorted({result.source for result in self.results}))
 
 
-class Day(Struct, frozen=True, kw_only=True):
+class Resolved(Struct, frozen=True, kw_only=True):
     """What several results of one day come to: a value, or results that contradict each other."""
 
     value: Value | None
@@ -85,7 +85,7 @@ def value_of(result: Measurement) -> Value | None:
     return Value(day=result.adt, aval=result.exact, comparator=result.comparator or "", results=(result,))
 
 
-def of_one_day(values: Sequence[Value]) -> Day:
+def of_one_day(values: Sequence[Value]) -> Resolved:
     """D7: the value of a day with several results.
 
     Same identifier: the newest; equal values: one; all with times: the latest; else the median of what
@@ -93,13 +93,13 @@ def of_one_day(values: Sequence[Value]) -> Day:
     """
     left = _latest(_one_of_equals(_newest_of_each_result(values)))
     if len(left) == 1:
-        return Day(value=left[0])
+        return Resolved(value=left[0])
     sides = frozenset[str]().union(*(value.sides for value in left))
     if any(value.comparator for value in left) or len(sides) > 1:
-        return Day(value=None, conflict=tuple(left))
+        return Resolved(value=None, conflict=tuple(left))
     results = tuple(sorted((value.results[0] for value in left), key=lambda result: result.source))
     middle = median([value.aval for value in left])
-    return Day(value=Value(day=left[0].day, aval=middle, results=results))
+    return Resolved(value=Value(day=left[0].day, aval=middle, results=results))
 
 
 def _newest_of_each_result(values: Iterable[Value]) -> list[Value]:

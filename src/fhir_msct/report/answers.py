@@ -1,7 +1,6 @@
 """The trial's answers: each endpoint in each population, and those that these data cannot give."""
 
 from fractions import Fraction
-from itertools import groupby
 
 from fhir_msct.plan import Endpoint
 from fhir_msct.report.rounding import ABSENT, interval, measured, p_value, share, statistic
@@ -13,6 +12,8 @@ from fhir_msct.results import Answer, Outcome
 
 NO_ANSWER = "not evaluable"
 PAIRED = "EVALUABLE"
+ABNORMAL = "ABN"
+NEVER = "never measured, as far as these data say"
 
 
 def endpoint_of(files: StudyFiles, code: str) -> Endpoint | None:
@@ -46,6 +47,18 @@ def text(row: Answer | None) -> str:
     return f"{statistic(row.value)} {unit(row.unit)}".strip() + (f" ({between})" if between else "")
 
 
+def among(row: Answer) -> str:
+    """Whose answers were counted."""
+    extra = table("at_risk").get(row.rule, "") if row.population != ABNORMAL else ""
+    return f"{word('population', row.population)} {extra}".rstrip()
+
+
+def of_those(row: Answer) -> str:
+    """Whom the denominator of a given answer is of, where that is not everybody."""
+    at_risk = table("at_risk").get(row.rule, "")
+    return f" of those {at_risk}" if at_risk and row.status != NO_ANSWER else ""
+
+
 def remarks(row: Answer) -> str:
     """What limits an answer that was given."""
     return "; ".join(word("flag", flag) for flag in row.reason.split()) if row.status != NO_ANSWER else ""
@@ -69,7 +82,7 @@ def endpoints_table(files: StudyFiles) -> Table:
         ),
         rows=tuple(
             (
-                *(row.endpoint, str(row.course), row.avisit or ABSENT, word("population", row.population)),
+                *(row.endpoint, str(row.course), row.avisit or ABSENT, among(row)),
                 *(ABSENT if row.n is None else str(row.n), text(row)),
                 *(level(row.conf), p_value(row.p), row.method or ABSENT, remarks(row)),
             )
@@ -106,11 +119,17 @@ def rule(endpoint: Endpoint) -> str:
 
 def unanswered(files: StudyFiles) -> Table:
     """What these data cannot support: endpoints without an answer, by reason."""
-    silent = [row for row in files.endpoints if row.status == NO_ANSWER]
-    silent.sort(key=lambda row: row.reason)
+    measured_at_all = {row.paramcd for row in files.analysis}
+    asked: dict[str, dict[str, list[str]]] = {}
+    for row in files.endpoints:
+        if row.status == NO_ANSWER:
+            never = bool(row.paramcd) and row.paramcd not in measured_at_all
+            about = name(files.plan.parameters[row.paramcd]) if never else question(files, row)
+            because = NEVER if never else word("reason", row.reason)
+            asked.setdefault(because, {}).setdefault(about, []).append(row.population)
     rows = [
-        (word("reason", reason), listed(_asked(files, list(group))))
-        for reason, group in groupby(silent, key=lambda row: row.reason)
+        (because, listed([_among(about, populations) for about, populations in abouts.items()]))
+        for because, abouts in asked.items()
     ]
     return Table(
         title="What these data cannot support",
@@ -120,16 +139,10 @@ def unanswered(files: StudyFiles) -> Table:
     )
 
 
-def _asked(files: StudyFiles, rows: list[Answer]) -> list[str]:
-    """Endpoints in words; a parameter none of whose endpoints has an answer is named once."""
-    silent = {row.paramcd for row in files.endpoints} - answered_parameters(files)
-    said: dict[str, None] = {}
-    for row in rows:
-        if row.paramcd and row.paramcd in silent:
-            said[f"anything about {name(files.plan.parameters[row.paramcd])}"] = None
-        else:
-            said[question(files, row)] = None
-    return list(said)
+def _among(about: str, populations: list[str]) -> str:
+    """One population is named where the other has an answer."""
+    alone = len(set(populations)) == 1 and populations[0] == PAIRED
+    return f"{about} ({word('population', PAIRED)})" if alone else about
 
 
 def answered_parameters(files: StudyFiles) -> set[str]:
@@ -138,13 +151,11 @@ def answered_parameters(files: StudyFiles) -> set[str]:
 
 
 def question(files: StudyFiles, row: Answer) -> str:
-    """What an answer is about, short: "CK response at M6 (all infused)"."""
+    """What an answer is about, short: "CK response at M6"."""
     endpoint = endpoint_of(files, row.endpoint)
     asked = word("family", endpoint.id) if endpoint else row.endpoint
     asked = word("event", row.endpoint) if asked == row.endpoint else f"{row.paramcd} {asked}"
-    visit = f" at {row.avisit}" if row.avisit else ""
-    among = f" ({word('population', row.population)})" if row.paramcd else ""
-    return asked + visit + among
+    return f"{asked} at {row.avisit}" if row.avisit else asked
 
 
 def subject_answers(files: StudyFiles, endpoint: Endpoint) -> Table:
@@ -155,7 +166,7 @@ def subject_answers(files: StudyFiles, endpoint: Endpoint) -> Table:
         if row.endpoint in [endpoint.name(code) for code in shown] and row.course == endpoint.course:
             held.setdefault(row.usubjid, {})[row.paramcd] = row
     return Table(
-        title=f"{word('family', endpoint.id).capitalize()} by subject, course {endpoint.course}",
+        title=f"By subject, course {endpoint.course}: {word('family', endpoint.id)}",
         columns=("subject", *shown),
         rows=tuple(
             (usubjid, *(_answer(answers.get(code)) for code in shown)) for usubjid, answers in held.items()
@@ -169,7 +180,7 @@ def _answer(row: Outcome | None) -> str:
     if row is None:
         return ABSENT
     if row.status == NO_ANSWER:
-        return f"{NO_ANSWER}: {word('reason', row.reason)}"
+        return f"({word('brief_reason', row.reason)})"
     pair = f"{_measured(row.base)} to {_measured(row.aval)}: " if row.base and row.aval else ""
     return pair + word("status", row.status)
 

@@ -37,14 +37,17 @@ class Figure(Struct, frozen=True, kw_only=True):
 
 
 def figures(files: StudyFiles) -> tuple[Figure, ...]:
-    """One panel for each parameter with a direction that was measured in course 1."""
-    shown = [code for code, course in summaries(files) if course == 1]
-    parameters = [files.plan.parameters[code] for code in shown if files.plan.parameters[code].direction]
-    return tuple(_figure(files, parameter) for parameter in parameters)
+    """One panel for each parameter that was measured in more than one subject."""
+    shown = [files.plan.parameters[code] for code, course in summaries(files) if course == 1]
+    drawn = [(parameter, _chosen(files, parameter)) for parameter in shown]
+    return tuple(_figure(files, *panel) for panel in drawn if len({row.usubjid for row in panel[1]}) > 1)
 
 
-def _figure(files: StudyFiles, parameter: Parameter) -> Figure:
-    chosen = [row for row in files.analysis if row.paramcd == parameter.paramcd and _is_used(row)]
+def _chosen(files: StudyFiles, parameter: Parameter) -> list[Analysis]:
+    return [row for row in files.analysis if row.paramcd == parameter.paramcd and _is_used(row)]
+
+
+def _figure(files: StudyFiles, parameter: Parameter, chosen: list[Analysis]) -> Figure:
     words = (
         f"{parameter.paramcd} of {counted(len({row.usubjid for row in chosen}), 'subject')} by day since "
         "the first MSCT, one line a subject; the tables below hold the numbers."
@@ -69,7 +72,9 @@ def _chart(files: StudyFiles, parameter: Parameter, chosen: list[Analysis]) -> d
         }
         for row in sorted(chosen, key=lambda row: (row.usubjid, row.ady or 0))
     ]
-    scale = altair.Scale(type="log" if _is_logarithmic(parameter, points) else "linear", zero=False)
+    scale = altair.Scale(
+        type="log" if _is_logarithmic(parameter, points) else "linear", zero=False, nice=False, padding=8
+    )
     layers = [
         _infusion_rule(),
         _subject_lines(points, parameter, scale),
@@ -146,6 +151,6 @@ def _study_day(anchor: str, day: str) -> int:
 
 def _inline(svg: str, words: str) -> str:
     """SVG that fits the column it stands in and is one picture to a screen reader; HTML needs no xmlns."""
-    svg = re.sub(r' xmlns(:xlink)?="[^"]*"| version="1.1"', "", svg)
+    svg = re.sub(r' (xmlns(:xlink)?|version|role|aria-[a-z]+)="[^"]*"', "", svg)
     named = f' role="img" aria-label="{escape(words)}"'
     return re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', lambda found: found[1] + named, svg, count=1)

@@ -6,11 +6,13 @@ from fhir_msct.report.people import openings
 from fhir_msct.report.rounding import ABSENT
 from fhir_msct.report.study_files import StudyFiles
 from fhir_msct.report.table import Table
-from fhir_msct.report.words import word
+from fhir_msct.report.words import parted, table, word
 
 PARTS = ("mapped", "set_aside", "out_of_scope")
 BESIDE = ("superseded", "deleted", "duplicate", "not_fhir")
 """Lines that were read beside the current resources: they hold nothing new."""
+
+BRIEF = "brief_set_aside"
 
 
 def totals(files: StudyFiles) -> Counter[str]:
@@ -69,6 +71,22 @@ def set_aside_counts(files: StudyFiles) -> list[tuple[str, str, int]]:
     counts = Counter((row.type, row.reason) for row in files.set_aside)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [(kind, reason, count) for (kind, reason), count in ordered]
+
+
+def set_aside_briefly(files: StudyFiles) -> list[str]:
+    """The same in few words: "3 without a unit", "2 with status draft, preliminary"."""
+    counts: Counter[str] = Counter()
+    tails: dict[str, set[str]] = {}
+    for row in files.set_aside:
+        head, tail = parted(BRIEF, row.reason)
+        counts[head] += 1
+        tails.setdefault(head, set()).add(tail)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [f"{count} {_briefly(head, tails[head])}" for head, count in ordered]
+
+
+def _briefly(head: str, tails: set[str]) -> str:
+    return str(table(BRIEF).get(head, head)).format(", ".join(sorted(tails)))
 
 
 def set_aside_table(files: StudyFiles) -> Table:

@@ -9,6 +9,11 @@ from fhir_msct.results import Outcome
 
 SYNTHETIC = "SYNTHETIC DATA: invented patients, made to try the tool on. Nothing here is evidence."
 
+FEWEST = 2
+"""Subjects that a parameter needs to stand among the highlights; the report's tables hold every one."""
+NAMELESS = ("normal", "retreated")
+"""Rules whose subjects are not listed: no event, or named with the infusions."""
+
 
 def banners(files: StudyFiles) -> list[str]:
     """The warnings that stand above everything."""
@@ -16,7 +21,10 @@ def banners(files: StudyFiles) -> list[str]:
     if files.partial:
         said.append("PARTIAL: the pull could not prove itself complete. Every number below may change.")
     if files.stale:
-        said.append(f"STALE: what {listed(files.stale)} was made from has changed since. Run again.")
+        said.append(
+            f"STALE: what {listed(files.stale)} was made from has changed since. "
+            "Run records, outcomes and report again."
+        )
     return said
 
 
@@ -71,12 +79,15 @@ def event_lines(files: StudyFiles) -> list[tuple[str, str]]:
             continue
         for row in answers.family(files, endpoint, endpoint.paramcds[0] if endpoint.paramcds else ""):
             if row.population != answers.PAIRED:
-                said.append((word("event", endpoint.id), answers.text(row) + who(files, endpoint)))
+                text = answers.text(row) + answers.of_those(row) + who(files, endpoint)
+                said.append((word("event", endpoint.id), text))
     return said
 
 
 def who(files: StudyFiles, endpoint: Endpoint) -> str:
-    """The subjects who met an endpoint, with its date; "by" where only a consequence has one."""
+    """The subjects whom an event met, with its date; "by" where only a consequence has one."""
+    if endpoint.rule in NAMELESS:
+        return ""
     met = [row for row in files.by_subject if row.endpoint == endpoint.id and row.status == "met"]
     return f": {', '.join(_when(row) for row in met)}" if met else ""
 
@@ -88,11 +99,13 @@ def _when(row: Outcome) -> str:
 
 
 def _response(files: StudyFiles, endpoint: Endpoint, paramcd: str) -> str:
-    row = answers.of_all(answers.family(files, endpoint, paramcd))
-    if row is None or row.status == answers.NO_ANSWER:
+    """Nothing for a parameter with fewer than two evaluable subjects: it is no result of the trial."""
+    rows = answers.family(files, endpoint, paramcd)
+    row = answers.of_all(rows)
+    evaluable = max((answer.n or 0 for answer in rows if answer.population == answers.PAIRED), default=0)
+    if row is None or row.status == answers.NO_ANSWER or evaluable < FEWEST:
         return ""
-    among = word("population", row.population)
     return (
         f"{paramcd}: at least {endpoint.threshold} % better at {endpoint.avisit} in "
-        f"{answers.text(row)} of {among}."
+        f"{answers.text(row)} of {answers.among(row)}."
     )

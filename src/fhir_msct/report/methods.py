@@ -40,13 +40,13 @@ def _values(plan: Plan) -> dict[str, str]:
     spans = {(p.baseline_from, p.baseline_to) for p in plan.parameters.values()}
     return {
         "repeat": str(plan.course.repeat_within_days),
-        "trusted": listed(plan.course.trusted),
+        "trusted": listed(plan.course.trusted, "or"),
         "baseline": listed(sorted(f"day {start} to {stop}" for start, stop in spans)),
-        "statuses": listed(plan.records.accept_status),
+        "statuses": listed(plan.records.accept_status, "or"),
         "conf": percent(plan.statistics.conf),
         "pairs": str(plan.statistics.exact_pairs),
         "fewest": str(plan.statistics.min_ci_n),
-        "states": listed(plan.recurrence.states),
+        "states": listed(plan.recurrence.states, "or"),
         "zone": plan.study.timezone or "none: dates as they were sent",
     }
 

@@ -57,12 +57,7 @@ def sections(files: StudyFiles) -> list[Section]:
                 *(people.infusions_table(files), people.refused_table(files)),
             ),
         ),
-        Section(
-            key="change",
-            title="Before and after",
-            text=(methods.visit_text(files), words.table("text")["change"]),
-            tables=tuple(_visit_tables(files)),
-        ),
+        *_course_sections(files),
         Section(
             key="answers",
             title="The trial's questions",
@@ -95,13 +90,22 @@ def _figure_section(files: StudyFiles) -> Section:
     return Section(key="figure", title="Each subject over time", text=text, figures=drawn)
 
 
-def _visit_tables(files: StudyFiles) -> list[Table]:
-    """Values and changes of each parameter and course, one after the other."""
-    tables = []
+def _course_sections(files: StudyFiles) -> list[Section]:
+    """Values and changes of each parameter, a chapter a course: courses are never pooled."""
+    courses: dict[int, list[Table]] = {}
     for (paramcd, course), rows in visits.summaries(files).items():
         parameter = files.plan.parameters[paramcd]
+        tables = courses.setdefault(course, [])
         tables += [visits.values_table(parameter, course, rows), visits.change_table(parameter, course, rows)]
-    return tables
+    return [
+        Section(
+            key=f"course-{course}",
+            title=f"Before and after: course {course}",
+            text=(methods.visit_text(files), words.table("text")["change"]),
+            tables=tuple(tables),
+        )
+        for course, tables in courses.items()
+    ]
 
 
 def _subject_tables(files: StudyFiles) -> list[Table]:

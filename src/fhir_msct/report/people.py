@@ -48,6 +48,18 @@ def openings(files: StudyFiles) -> dict[str, list[Infusion]]:
     return first
 
 
+def repeats(files: StudyFiles, usubjid: str) -> list[str]:
+    """The dates of a subject's repeat doses."""
+    opened = {infusion.number for infusion in openings(files).get(usubjid, [])}
+    own = [row for row in infusions(files) if row.usubjid == usubjid]
+    return [row.date for row in own if row.number not in opened]
+
+
+def died_on(subject: Subject) -> str:
+    """The day of death as it was written, "yes" where none was; empty for who lives."""
+    return "yes" if subject.dthdt == "Y" else subject.dthdt.partition("T")[0]
+
+
 def waiting(files: StudyFiles) -> list[Transplant]:
     """What may be an infusion and opens no course until somebody confirms it."""
     return [row for row in files.transplants if row.course is None]
@@ -113,7 +125,7 @@ def _infusion(rows: list[Transplant]) -> Infusion:
         course=first.course or 0,
         number=first.infusion or 0,
         date=first.exstdt.isoformat() if first.exstdt else first.exstdtc,
-        product=_distinct([row.product for row in rows]),
+        product=_distinct(_longest([row.product for row in rows])),
         cells=_distinct([row.cell_source or "" for row in rows]),
         dose=_distinct([_dose(row) for row in rows]),
         recognised=_distinct([word("recognised", row.recognised_by) for row in rows]),
@@ -122,11 +134,17 @@ def _infusion(rows: list[Transplant]) -> Infusion:
 
 
 def _dose(row: Transplant) -> str:
-    """A dose as people write it: many cells as millions, anything else as it was sent."""
+    """A dose as people write it: many cells as millions."""
     if row.dose is None:
         return ""
-    amount = f"{measured(Fraction(row.dose) / MILLION)} million" if row.dose >= MILLION else f"{row.dose:f}"
-    return f"{amount} {unit(row.doseu or '')}".strip()
+    amount = Fraction(row.dose)
+    text = f"{measured(amount / MILLION)} million" if amount >= MILLION else measured(amount)
+    return f"{text} {unit(row.doseu or '')}".strip()
+
+
+def _longest(names: list[str]) -> list[str]:
+    """Without the names that a longer one contains: "MSC" says no more than "human MSC"."""
+    return [name for name in names if not any(name != other and name in other for other in names)]
 
 
 def _distinct(texts: list[str]) -> str:
@@ -142,6 +160,6 @@ def _subject(row: Subject, opened: list[Infusion]) -> tuple[str, ...]:
         word("diagnosis", row.dx) or ABSENT,
         dates[0] if dates else ABSENT,
         ", ".join(dates[1:]) or ABSENT,
-        ("yes" if row.dthdt == "Y" else row.dthdt) or ABSENT,
+        died_on(row) or ABSENT,
         word("excluded", row.excluded_why),
     )

@@ -1,14 +1,15 @@
 """The terminal's first screen: the trial as plain ASCII text, at most 100 columns wide."""
 
 from collections.abc import Iterable, Sequence
-from textwrap import wrap
+from textwrap import TextWrapper
 
-from fhir_msct.plan import Endpoint
+from fhir_msct.plan import Endpoint, Parameter
+from fhir_msct.records import Subject
 from fhir_msct.report import answers, flow, highlights, people, visits
 from fhir_msct.report.rounding import ABSENT, interval, p_value, percent, statistic
 from fhir_msct.report.study_files import StudyFiles
-from fhir_msct.report.table import counted
-from fhir_msct.report.words import word
+from fhir_msct.report.table import counted, listed
+from fhir_msct.report.words import table, unit, word
 from fhir_msct.results import VisitSummary
 
 WIDTH = 100
@@ -40,8 +41,8 @@ def screen(
 def _head(files: StudyFiles) -> list[str]:
     """Warnings, then the study."""
     cut = f"; data cut {files.data_cut}" if files.data_cut not in ("", "none") else ""
-    lines = [line for banner in highlights.banners(files) for line in wrap(banner, WIDTH)]
-    return [*lines, *wrap(f"{files.plan.study.title or files.plan.study.id}{cut}", WIDTH)]
+    lines = [line for banner in highlights.banners(files) for line in _wrap(banner)]
+    return [*lines, *_wrap(f"{files.plan.study.title or files.plan.study.id}{cut}")]
 
 
 def _treated(files: StudyFiles) -> list[str]:
@@ -49,90 +50,123 @@ def _treated(files: StudyFiles) -> list[str]:
     known = {row.usubjid: row for row in files.subjects}
     rows = []
     for usubjid, courses in people.openings(files).items():
-        first, subject = courses[0], known.get(usubjid)
+        first = courses[0]
         what = ", ".join(part for part in (first.product, first.cells, first.dose) if part)
-        who = (
-            f"{subject.dx or ABSENT} {word('sex', subject.sex or ABSENT)} {subject.age or ABSENT}"
-            if subject
-            else ""
-        )
-        again = "; ".join(f"again {infusion.date}" for infusion in courses[1:])
-        rows.append((usubjid, who, first.date, what, again, _died(files, usubjid)))
-    lines = _columns(rows)
-    title = _title(files, f"TREATED   {highlights.treated_line(files)}")
-    return [title, *lines, *_refused(files)]
+        again = [f"repeat {date}" for date in people.repeats(files, usubjid)]
+        again += [f"again {infusion.date}" for infusion in courses[1:]] + _died(known.get(usubjid))
+        rows.append((usubjid, _person(known.get(usubjid)), first.date, what, ", ".join(again)))
+    title = _title(files, f"TREATED: {highlights.treated_line(files)}")
+    return [title, *_columns(rows), *_refused(files)]
+
+
+def _person(subject: Subject | None) -> str:
+    if subject is None:
+        return ""
+    age = "" if subject.age is None else str(subject.age)
+    return " ".join(part for part in (subject.dx, word("sex", subject.sex or ""), age) if part)
 
 
 def _refused(files: StudyFiles) -> list[str]:
-    said = [f"{row.type}/{row.id}: {word('set_aside', row.reason)}" for row in people.refused(files)]
-    said += [f"{row.source}: {word('recognised', row.recognised_by)}" for row in people.waiting(files)]
-    return _labelled("  refused", said)
+    """The look-alikes of an infusion, those with one reason together."""
+    why: dict[str, list[str]] = {}
+    for row in people.refused(files):
+        why.setdefault(word("set_aside", row.reason), []).append(f"{row.type}/{row.id}")
+    said = [f"{listed(places)}: {reason}" for reason, places in why.items()]
+    waiting = ["/".join(row.source.split("/")[:2]) for row in people.waiting(files)]
+    review = [f"{listed(waiting)}: recognised by words only; reviews.csv decides"] if waiting else []
+    return _labelled("  refused", said) + _labelled("  waiting", review)
 
 
-def _died(files: StudyFiles, usubjid: str) -> str:
-    died = next((row.dthdt for row in files.subjects if row.usubjid == usubjid), "")
-    return f"died {'' if died == 'Y' else died}".rstrip() if died else ""
+def _died(subject: Subject | None) -> list[str]:
+    day = people.died_on(subject) if subject else ""
+    return [f"died {day}" if day != "yes" else "died"] if day else []
 
 
 def _visits(files: StudyFiles) -> list[str]:
-    """Before and after at each visit of the first course, a group of lines a parameter."""
-    level = percent(files.plan.statistics.conf)
-    heads = ("", "n/due", "before", "after", f"change (>= {level} % interval)", "p", "remarks")
-    groups = []
-    for (paramcd, course), rows in visits.summaries(files).items():
-        if course == 1 and any(row.chg_n for row in rows):
-            groups.append((visits.title(files.plan.parameters[paramcd]), paramcd, rows))
-    if not groups:
+    """Before and after at each visit of the first course, the parameters with the most values first."""
+    shown = _shown(files)
+    if not shown:
         return []
-    title = _title(
-        files, "BEFORE AND AFTER the first MSCT: medians, Hodges-Lehmann change, exact signed-rank p"
-    )
-    lines = _columns(
-        [heads] + [cells for _, _, rows in groups for cells in _visit_rows(rows)], right=range(1, 6)
-    )
-    out, rest = [title, lines[0]], iter(lines[1:])
-    for name, paramcd, rows in groups:
-        out.append(f"{paramcd}: {name}")
-        out += [next(rest) for _ in _visit_rows(rows)]
-    return out
+    conf = percent(files.plan.statistics.conf)
+    rows: list[tuple[str, ...]] = [
+        ("", "visit", "n/due", "before", "after", f"change ({conf} % interval)", "p", "")
+    ]
+    for paramcd, summaries in shown.items():
+        rows += _visit_rows(files.plan.parameters[paramcd], summaries)
+    title = "BEFORE AND AFTER the first MSCT: medians, Hodges-Lehmann change, exact signed-rank p"
+    lines = [*_columns(rows, right=range(2, 7)), *_key(files, rows), *_others(files, shown)]
+    return [_title(files, title), *lines]
 
 
-def _visit_rows(rows: Iterable[VisitSummary]) -> list[tuple[str, ...]]:
-    """BASELINE and every visit with a value."""
-    return [_visit_row(row) for row in rows if row.n]
+def _shown(files: StudyFiles) -> dict[str, list[VisitSummary]]:
+    """The first course: parameters with an interval at some visit, then of others the visit asked about."""
+    held = {code: rows for (code, course), rows in visits.summaries(files).items() if course == 1}
+    many = {code: rows for code, rows in held.items() if any(row.conf is not None for row in rows)}
+    asked = {endpoint.avisit for endpoint in files.plan.endpoints if endpoint.rule == "change"}
+    few = {
+        code: [row for row in rows if row.avisit in asked and (row.chg_n or 0) >= highlights.FEWEST]
+        for code, rows in held.items()
+        if code not in many
+    }
+    return many | {code: rows for code, rows in few.items() if rows}
+
+
+def _others(files: StudyFiles, shown: Iterable[str]) -> list[str]:
+    """Parameters that are in the report alone."""
+    held = [code for code, course in visits.summaries(files) if course == 1]
+    others = [code for code in held if code not in shown]
+    return (
+        _paragraph(f"{listed(others)}: in fewer than {highlights.FEWEST} subjects, see the report")
+        if others
+        else []
+    )
+
+
+def _visit_rows(parameter: Parameter, rows: Iterable[VisitSummary]) -> list[tuple[str, ...]]:
+    """Each visit with a value; the parameter stands beside the first of them."""
+    is_score = parameter.study_unit.startswith("{")
+    scale = f"0-{parameter.high}" if is_score and parameter.high else unit(parameter.study_unit)
+    better = f"{parameter.direction} better" if parameter.direction else ""
+    held = [row for row in rows if row.n]
+    sides = [f"{parameter.paramcd}, {scale}", better, *[""] * len(held)]
+    return [(side, *_visit_row(row)) for side, row in zip(sides, held, strict=False)]
 
 
 def _visit_row(row: VisitSummary) -> tuple[str, ...]:
+    signs = " ".join(visits.signs(row))
     if row.avisit == visits.BASELINE:
-        return (row.avisit, visits.due(row), statistic(row.median), "", "", "", visits.notes(row, brief=True))
+        return row.avisit, visits.due(row), statistic(row.median), "", "", "", signs
     between = interval(row.ci_lo, row.ci_hi)
     change = statistic(row.estimate) + (f" ({between})" if between else "")
-    return (
-        *(row.avisit, visits.due(row), statistic(row.base_median), statistic(row.median)),
-        *(change, p_value(row.p), visits.notes(row, brief=True)),
-    )
+    before, after = statistic(row.base_median), statistic(row.median)
+    return row.avisit, visits.due(row), before, after, change, p_value(row.p), signs
+
+
+def _key(files: StudyFiles, rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """What the signs that were used mean."""
+    used = {sign[-1] for row in rows for sign in row[-1].split()}
+    said = [f"{sign} {text}" for sign, text in table("key").items() if sign in used]
+    return _paragraph("; ".join(said).format(fewest=files.plan.statistics.min_ci_n)) if said else []
 
 
 def _responders(files: StudyFiles) -> list[str]:
-    """A line a parameter, a column a family of shares, first those of all infused."""
+    """A line a parameter, a column a family of shares."""
     families = [row for row in files.plan.endpoints if row.rule in ("ever_better", "response")]
-    codes = [code for row in families for code in row.paramcds]
-    shown = [code for code in dict.fromkeys(codes) if code in answers.answered_parameters(files)]
+    shown = [code for code in _shown(files) if any(code in row.paramcds for row in families)]
     if not shown:
         return []
-    heads = ("", *(_family_title(row) for row in families))
-    rows = [(code, *(_share(files, row, code) for row in families)) for code in shown]
-    note = (
-        "  Enzyme responders: of those whose baseline was above normal. Missing, dead or treated again: no."
-    )
-    return [_title(files, "RESPONDERS of all infused (95 % interval)"), *_columns([heads, *rows]), note]
+    rows = [("", *(_family_title(row) for row in families))]
+    rows += [(code, *(_share(files, row, code) for row in families)) for code in shown]
+    note = "  Enzymes: of those with a baseline above normal. Missing, dead or treated again counts as no."
+    conf = percent(files.plan.statistics.conf)
+    return [_title(files, f"RESPONDERS of all infused ({conf} % interval)"), *_columns(rows), note]
 
 
 def _family_title(endpoint: Endpoint) -> str:
     if endpoint.rule == "ever_better":
         return "better at any visit"
-    again = " after 2nd MSCT" if endpoint.course > 1 else ""
-    return f">= {endpoint.threshold} % better at {endpoint.avisit}{again}"
+    at = f">= {endpoint.threshold} % better at {endpoint.avisit}"
+    return f"the same after 2nd MSCT ({endpoint.avisit})" if endpoint.course > 1 else at
 
 
 def _share(files: StudyFiles, endpoint: Endpoint, code: str) -> str:
@@ -142,30 +176,35 @@ def _share(files: StudyFiles, endpoint: Endpoint, code: str) -> str:
 
 def _events(files: StudyFiles) -> list[str]:
     lines = highlights.event_lines(files)
-    said = [f"{name}: {answer}" for name, answer in lines if not answer.startswith(answers.NO_ANSWER)]
-    return [_title(files, "EVENTS of all infused"), *_items(said)] if said else []
+    said = [(name, answer) for name, answer in lines if not answer.startswith(answers.NO_ANSWER)]
+    return [_title(files, "EVENTS"), *_columns(said)] if said else []
 
 
 def _set_aside(files: StudyFiles) -> list[str]:
-    counts = flow.set_aside_counts(files)
-    said = [f"{count} {kind}: {word('set_aside', reason)}" for kind, reason, count in counts]
-    total = sum(count for _, _, count in counts)
-    return [f"SET ASIDE {counted(total, 'resource')}, not used and not lost", *_items(said)] if said else []
+    said = "; ".join(flow.set_aside_briefly(files))
+    total = counted(len(files.set_aside), "resource")
+    title = _title(files, f"SET ASIDE: {total}, not used and not lost")
+    return [title, *_paragraph(said)] if said else []
 
 
 def _unsupported(files: StudyFiles) -> list[str]:
     rows = answers.unanswered(files).rows
     said = [f"{asked}: {why}" for why, asked in rows]
     said.append("whether MSCT was the cause: everybody was treated, there is no control group")
-    return ["THESE DATA CANNOT SAY", *_items(said)]
+    return [_title(files, "THESE DATA CANNOT SAY"), *_items(said)]
+
+
+def _paragraph(text: str) -> list[str]:
+    return _wrap(text, "  ", "  ")
 
 
 def _items(said: Iterable[str]) -> list[str]:
-    return [
-        line
-        for text in said
-        for line in wrap(text, WIDTH, initial_indent="  - ", subsequent_indent="    ", break_long_words=True)
-    ]
+    return [line for text in said for line in _wrap(text, "  - ", "    ")]
+
+
+def _wrap(text: str, first: str = "", others: str = "") -> list[str]:
+    """Lines of a text behind these indents; a word with hyphens stays whole."""
+    return TextWrapper(WIDTH, first, others, break_on_hyphens=False).wrap(text)
 
 
 def _labelled(label: str, said: Sequence[str]) -> list[str]:
@@ -173,7 +212,7 @@ def _labelled(label: str, said: Sequence[str]) -> list[str]:
     lines: list[str] = []
     for text in said:
         head = label.ljust(LABEL) if not lines else " " * LABEL
-        lines += wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * LABEL)
+        lines += _wrap(text, head, " " * LABEL)
     return lines
 
 
@@ -194,7 +233,5 @@ def _columns(rows: Sequence[tuple[str, ...]], right: Iterable[int] = ()) -> list
             if widths[n]
         ]
         lead = "  " + "  ".join(placed) + "  "
-        texts.append(
-            "\n".join(wrap(last, WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead)) or [lead])
-        )
+        texts.append("\n".join(_wrap(last, lead, " " * len(lead)) or [lead]))
     return texts

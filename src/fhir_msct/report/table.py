@@ -1,5 +1,7 @@
 """A table for people: words and rounded numbers, not yet drawn; the page and the screen draw it."""
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 
 
@@ -21,7 +23,7 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
-def listed(items: list[str] | tuple[str, ...]) -> str:
+def listed(items: Iterable[str], last: str = "and") -> str:
     """Names in a row: "a, b and c"."""
-    *first, last = items or ("none",)
-    return f"{', '.join(first)} and {last}" if first else last
+    *some, end = tuple(items) or ("none",)
+    return f"{', '.join(some)} {last} {end}" if some else end

@@ -5,13 +5,15 @@ from collections.abc import Iterable
 from fhir_msct.plan import Parameter
 from fhir_msct.report.rounding import ABSENT, interval, p_value, percent, statistic
 from fhir_msct.report.study_files import StudyFiles
-from fhir_msct.report.table import Table, counted
+from fhir_msct.report.table import Table, listed
 from fhir_msct.report.words import unit, word
 from fhir_msct.results import Number, VisitSummary
 
 BASELINE = "BASELINE"
 SAID_IN_COLUMNS = ("retreated",)
 """Flags that a column of the table already tells."""
+OF_CHANGE = ("scale_differs", "ci_unattainable", "cannot_reach_05")
+"""Flags that concern the change from baseline, not the values."""
 
 
 def summaries(files: StudyFiles) -> dict[tuple[str, int], list[VisitSummary]]:
@@ -39,14 +41,34 @@ def due(row: VisitSummary) -> str:
     return f"{row.n}/{row.n_infused - row.not_due}"
 
 
-def notes(row: VisitSummary, *, brief: bool = False) -> str:
-    """What a reader must know about a row of a visit table; in few words where space is short."""
-    said = [f"{row.retreated} treated again"] if row.retreated else []
-    said += [f"{row.missing} missing"] if row.missing else []
-    said += [f"{row.not_due} not yet due"] if row.not_due else []
-    group = "brief" if brief else "flag"
-    said += [word(group, flag) for flag in row.flags if flag.partition(":")[0] not in SAID_IN_COLUMNS]
-    return "; ".join(text for text in said if text)
+def value_remarks(row: VisitSummary) -> str:
+    """What a reader must know about the values of a visit."""
+    absent = {"treated again": row.retreated, "missing": row.missing, "not yet due": row.not_due}
+    said = [f"{count} {what}" for what, count in absent.items() if count]
+    return "; ".join(said + [word("flag", flag) for flag in _flags(row, of_change=False)])
+
+
+def change_remarks(row: VisitSummary) -> str:
+    """What limits the change of a visit."""
+    return "; ".join(word("flag", flag) for flag in _flags(row, of_change=True))
+
+
+def signs(row: VisitSummary) -> list[str]:
+    """Both as signs ("3a", "*"), where space is short; `words.toml` holds their key."""
+    absent = {"retreated": row.retreated, "missing": row.missing}
+    codes = [f"{code}:{count}" for code, count in absent.items() if count]
+    codes += [*_flags(row, of_change=False), *_flags(row, of_change=True)]
+    said = [word("brief", code) for code in codes]
+    return list(dict.fromkeys(sign for sign in said if sign))
+
+
+def _flags(row: VisitSummary, *, of_change: bool) -> list[str]:
+    heads = {flag: flag.partition(":")[0] for flag in row.flags}
+    return [
+        flag
+        for flag, head in heads.items()
+        if head not in SAID_IN_COLUMNS and (head in OF_CHANGE) is of_change
+    ]
 
 
 def level(conf: Number) -> str:
@@ -55,18 +77,23 @@ def level(conf: Number) -> str:
 
 
 def values_table(parameter: Parameter, course: int, rows: Iterable[VisitSummary]) -> Table:
-    """What was measured at each visit."""
+    """What was measured at each visit; visits without any value are only named."""
+    held = list(rows)
+    empty = [row.avisit for row in held if not row.n]
     return Table(
         title=f"{parameter.paramcd}, course {course}: values in {unit(parameter.study_unit)}",
         columns=("visit", "n/due", "mean", "SD", "median", "q1 to q3", "min to max", "remarks"),
         rows=tuple(
             (
                 *(row.avisit, due(row), statistic(row.mean), statistic(row.sd), statistic(row.median)),
-                *(interval(row.q1, row.q3) or ABSENT, interval(row.min, row.max) or ABSENT, notes(row)),
+                *(interval(row.q1, row.q3) or ABSENT, interval(row.min, row.max) or ABSENT),
+                value_remarks(row),
             )
-            for row in rows
+            for row in held
+            if row.n
         ),
         numbers=frozenset(range(1, 7)),
+        note=f"Nobody was measured at {listed(empty)}." if empty else "",
     )
 
 
@@ -77,18 +104,12 @@ def change_table(parameter: Parameter, course: int, rows: Iterable[VisitSummary]
     columns += ["ratio of geometric means"] if parameter.enzyme else []
     return Table(
         title=f"{parameter.paramcd}, course {course}: change from baseline in {unit(parameter.study_unit)}",
-        columns=tuple(columns),
+        columns=(*columns, "remarks"),
         rows=tuple(_change(row, parameter.enzyme) for row in rows if row.avisit != BASELINE and row.chg_n),
         numbers=frozenset(range(1, len(columns))),
         note=_methods(rows),
         empty="Nobody has both a baseline and a value at a visit.",
     )
-
-
-def pair_count(rows: Iterable[VisitSummary]) -> str:
-    """How many baselines there are: "10 subjects with a baseline"."""
-    base = next((row.n for row in rows if row.avisit == BASELINE), 0)
-    return f"{counted(base, 'subject')} with a baseline"
 
 
 def _change(row: VisitSummary, enzyme: bool) -> tuple[str, ...]:
@@ -98,6 +119,7 @@ def _change(row: VisitSummary, enzyme: bool) -> tuple[str, ...]:
         *(statistic(row.chg_mean), statistic(row.chg_sd), statistic(row.chg_median)),
         *(statistic(row.pchg_median), statistic(row.estimate), interval(row.ci_lo, row.ci_hi) or ABSENT),
         *(level(row.conf), p_value(row.p), p_value(row.t_p), *([ratio] if enzyme else [])),
+        change_remarks(row),
     )
 
 

@@ -10,14 +10,18 @@ SOURCE = Path(__file__).with_name("words.toml")
 
 def word(group: str, code: str) -> str:
     """What a code means; `cens:2` and `status-draft` fill their part in; an unlisted code is itself."""
+    head, tail = parted(group, code)
+    return str(table(group).get(head, code)).format(tail)
+
+
+def parted(group: str, code: str) -> tuple[str, str]:
+    """A code as the group lists it, and the part of it that varies: "status" and "draft"."""
     words = table(group)
-    if code in words:
-        return str(words[code])
     for sign in (":", "-"):
         head, found, tail = code.partition(sign)
-        if found and head in words:
-            return str(words[head]).format(tail)
-    return code
+        if code not in words and found and head in words:
+            return head, tail
+    return code, ""
 
 
 def unit(code: str) -> str:

@@ -111,15 +111,13 @@ def _pull_lines(pulled: pull.PullReport) -> list[str]:
     same = "=" if pulled.received == pulled.counted else "BUT"
     counted = "not counted" if pulled.counted is None else f"{pulled.counted} counted"
     proof = "complete" if pulled.complete else f"NOT COMPLETE: {'; '.join(pulled.problems)}"
-    return [
-        f"{pulled.received} resources of {pulled.patients} patients received {same} {counted} on the server, "
-        f"in {pulled.requests} requests: {proof}"
-    ]
+    received = f"{pulled.received} resources of {pulled.patients} patients received"
+    return [f"{received} {same} {counted} on the server; {proof}"]
 
 
 def _push_lines(first: push.PushReport, again: push.PushReport) -> list[str]:
     equal = "read back equal" if first.read_back_equal else f"{len(first.differing)} READ BACK DIFFERENT"
-    return [f"{first.written} results written to {first.target}; {equal}; again: {again.written} written"]
+    return [f"{first.written} resources written to {first.target}; {equal}; again: {again.written} written"]
 
 
 def _read_back(folder: Path, plan: Plan) -> str:
@@ -144,11 +142,12 @@ def _read_back(folder: Path, plan: Plan) -> str:
 def _next(folder: Path) -> list[str]:
     """What to type next; all of it works without the server, which is gone."""
     lines = {
-        f"open {folder / report.NAME}": "the whole report, in a browser",
-        f"fhir-msct outcomes {folder}": f"compute again, after a change in {folder / 'study.toml'}",
-        f"fhir-msct report {folder}": "the report of it",
+        f"{folder / report.NAME}": "the whole report: open it in a browser",
+        f"fhir-msct records {folder}": f"after a change in {folder / 'study.toml'}: read again,",
+        f"fhir-msct outcomes {folder}": "... compute again,",
+        f"fhir-msct report {folder}": "... and report: this screen and report.html",
         "fhir-msct init my-trial": "a study of your own: then edit my-trial/study.toml",
-        "fhir-msct sandbox": "a FHIR server of your own to try things on",
+        "fhir-msct sandbox --trial": "the same server again, to look at",
     }
     width = max(map(len, lines)) + 2
     return [f"{line.ljust(width)}{why}" for line, why in lines.items()]

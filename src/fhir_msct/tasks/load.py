@@ -131,6 +131,7 @@ class _Reader:
         except UnicodeDecodeError:
             raise self.wrong("file", "is not UTF-8: save it as CSV UTF-8") from None
         except csv.Error:
+            self.line += 1
             raise self.wrong("row", "is no CSV: look for an unclosed quotation mark") from None
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read ({error.strerror}); nothing was loaded") from None

@@ -248,19 +248,6 @@ def _finished(
     )
 
 
-def lines(report: PullReport) -> tuple[str, ...]:
-    """The report for people."""
-    whole = "complete" if report.complete else "NOT COMPLETE"
-    counted = f" = counted on the server {report.counted}" if report.counted == report.received else ""
-    if report.counted is not None and report.counted != report.received:
-        counted = f", counted on the server {report.counted}"
-    said = [f"received {report.received}{counted}: {whole}"]
-    for one in report.types:
-        gone = f", {one.gone} gone" if one.gone else ""
-        said.append(f"  {one.type}: {one.received} ({one.stored_new} new, {one.unchanged} unchanged{gone})")
-    return (*said, *(f"  ! {text}" for text in report.problems), *(f"  - {text}" for text in report.notes))
-
-
 def pull_plan(plan: Plan, wanted: Wanted) -> tuple[str, ...]:
     """What a pull would send, line by line, and the scopes it needs; nothing is sent.
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -16,7 +16,7 @@ from fhir_msct import data
 from fhir_msct.archive.store import Archive
 from fhir_msct.client.connect import connect
 from fhir_msct.client.origin import Origin
-from fhir_msct.errors import ConfigError, UsageError
+from fhir_msct.errors import ConfigError, ServerUnfit, UsageError
 from fhir_msct.plan import Plan
 from fhir_msct.tasks.deciding import CONFLICT, RETRACT, UNCHANGED, Decider, Step
 from fhir_msct.tasks.sending import Sender
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     import httpx
 
 Say = Callable[[str], None]
-
-ARCHIVE = "archive/archive.sqlite"
-"""Its bytes change with every push, since the ledger lies in it; its content is compared by count."""
 
 
 class PushReport(Struct, frozen=True, kw_only=True):
@@ -75,11 +72,10 @@ def push(
     """
     url = _ready(folder, plan)
     with Archive.open(folder) as archive:
-        _check_fresh(folder, archive)
         _check_target(plan, url, archive)
         shall = list(wanted(folder, plan, archive))
         with connect(url, plan, transport=transport) as client:
-            client.metadata()
+            _check_able(client.metadata(), str(client.origin))
             decider = Decider(client, archive.connection, plan.study.id)
             say(f"push: comparing {len(shall)} resources with {client.origin}")
             steps = decider.decide(shall)
@@ -153,23 +149,12 @@ def _ready(folder: Path, plan: Plan) -> str:
                 f"{folder / name} is PARTIAL: the last pull could not prove itself complete; "
                 "pull again until it does, then run records and outcomes: nothing was pushed"
             )
-        if changed := [path for path in stale(folder, name) if path != ARCHIVE]:
-            raise _stale(folder / name, f"{changed[0]} changed since")
+        if changed := stale(folder, name):
+            raise UsageError(
+                f"{folder / name} is STALE: {changed[0]} changed since; run records and outcomes again: "
+                "nothing was pushed"
+            )
     return plan.push.url
-
-
-def _stale(stage: Path, why: str) -> UsageError:
-    return UsageError(f"{stage} is STALE: {why}; run records and outcomes again: nothing was pushed")
-
-
-def _check_fresh(folder: Path, archive: Archive) -> None:
-    """Raises UsageError where the archive holds other versions than the records were read from."""
-    accounting = json.loads((folder / "records" / "accounting.json").read_text("utf-8"))["types"]
-    for kind, account in archive.accounts().items():
-        read = accounting.get(kind, {})
-        for what in ("seen", "superseded", "deleted"):
-            if read.get(what, 0) != getattr(account, what):
-                raise _stale(folder / "records", f"the archive holds other versions of {kind} now")
 
 
 def _check_target(plan: Plan, url: str, archive: Archive) -> None:
@@ -188,6 +173,25 @@ def _same_server(one: str, other: str) -> bool:
     if not other.startswith(("http://", "https://")):
         return False
     return Origin(one, allow_http=True).base.lower() == Origin(other, allow_http=True).base.lower()
+
+
+def _check_able(capability: dict[str, Any], where: str) -> None:
+    """Raises ServerUnfit where a server says that it cannot take what a push sends.
+
+    https://hl7.org/fhir/R4/capabilitystatement.html; what it does not say is tried.
+    """
+    for rest in capability.get("rest") or ():
+        verbs = [one.get("code") for one in rest.get("interaction") or ()]
+        if verbs and "transaction" not in verbs:
+            raise ServerUnfit(
+                f"{where} takes no transactions, so a push there could be cut in half: nothing was sent"
+            )
+        for one in rest.get("resource") or ():
+            if one.get("type") == "Observation" and one.get("updateCreate") is False:
+                raise ServerUnfit(
+                    f"{where} lets nobody choose the id of a new Observation (updateCreate): "
+                    "a result could be doubled, so nothing was sent"
+                )
 
 
 def protocol_hash(folder: Path) -> str:
