@@ -1,25 +1,35 @@
 """Adopted files: copied whole, read in place, forgotten where a kill left them without a row."""
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fhir_msct.archive.files import adopt
+from fhir_msct.archive.files import Adopted, adopt
 from fhir_msct.archive.runs import Run
 from fhir_msct.archive.store import Archive
 from fhir_msct.errors import MsctError
 from fhir_msct.records import Resource
 
 
+def copied(archive: Archive, *chunks: bytes) -> tuple[Adopted, int]:
+    """A file of these chunks, adopted; with the number of chunks as the answer of what poured it."""
+
+    def pour(write: Callable[[bytes], object]) -> int:
+        for chunk in chunks:
+            write(chunk)
+        return len(chunks)
+
+    return adopt(archive.connection, archive.place, "a.ndjson", pour)
+
+
 def test_a_copy_is_private_and_whole_and_kept_once(tmp_path: Path) -> None:
     with Archive.open(tmp_path, create=True) as archive:
-        one, answer = adopt(
-            archive.connection, archive.place, "a.ndjson", lambda write: (write(b"ab"), write(b"c"))
-        )
-        again, _ = adopt(archive.connection, archive.place, "a.ndjson", lambda write: write(b"abc"))
-        other, _ = adopt(archive.connection, archive.place, "a.ndjson", lambda write: write(b"abcd"))
-        assert answer == (None, None)
+        one, answer = copied(archive, b"ab", b"c")
+        again, _ = copied(archive, b"abc")
+        other, _ = copied(archive, b"abcd")
+        assert answer == 2
         assert one == again and one.id != other.id
         assert (one.path.read_bytes(), other.path.read_bytes()) == (b"abc", b"abcd")
         assert stat.S_IMODE(one.path.stat().st_mode) == 0o600
@@ -31,7 +41,7 @@ def test_a_copy_is_private_and_whole_and_kept_once(tmp_path: Path) -> None:
 
 def test_a_copy_without_a_row_is_removed_when_the_archive_is_opened(tmp_path: Path) -> None:
     with Archive.open(tmp_path, create=True) as archive:
-        kept, _ = adopt(archive.connection, archive.place, "a.ndjson", lambda write: write(b"abc"))
+        kept, _ = copied(archive, b"abc")
     for name in ("000009.ndjson", "adopting.part"):
         (kept.path.parent / name).write_bytes(b"left over")
     with Archive.open(tmp_path):
@@ -39,7 +49,7 @@ def test_a_copy_without_a_row_is_removed_when_the_archive_is_opened(tmp_path: Pa
 
 
 def test_an_error_while_copying_leaves_no_row(tmp_path: Path) -> None:
-    def pour(write: object) -> None:
+    def pour(write: Callable[[bytes], object]) -> None:
         raise OSError(28, "No space left on device")
 
     with Archive.open(tmp_path, create=True) as archive:
@@ -51,9 +61,7 @@ def test_an_error_while_copying_leaves_no_row(tmp_path: Path) -> None:
 def test_bodies_are_read_from_the_copy_and_a_shortened_one_is_an_error(tmp_path: Path) -> None:
     with Archive.open(tmp_path, create=True) as archive:
         run = Run.begin(archive, "folder", "/export")
-        copy, _ = adopt(
-            archive.connection, archive.place, "a.ndjson", lambda write: write(b'{"a":1}\n{"b":2}\n')
-        )
+        copy, _ = copied(archive, b'{"a":1}\n{"b":2}\n')
         found = [Resource("Patient", "x", b'{"a":1}', where="a.ndjson:0")]
         found += [Resource("Patient", "y", b'{"b":2}', where="a.ndjson:8")]
         run.lines(found, [], copy.id)

@@ -1,56 +1,140 @@
-"""A study folder's own template: what it expects and does not find sets a resource aside as `constant`."""
+"""A study folder's own rows and templates: added to the shipped ones, never in their place."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fhir_msct.data import mappings
+from fhir_msct.errors import MappingError
+from fhir_msct.mapping import template
 from fhir_msct.mapping.library import Mapping
+from fhir_msct.mapping.shape import Shape
+
+LOCAL = "https://hospital.example/codes"
+COLUMNS = "paramcd,system,code,relation,preferred,source,status,approved_by,approved_on\n"
 
 
-def resource(kind: str | None) -> bytes:
-    """A creatine kinase whose subject is said to be of this type."""
-    subject = {"reference": "Patient/p1", "type": kind} if kind else {"reference": "Patient/p1"}
+def resource(value: dict[str, Any], code: str = "KRAFT") -> bytes:
+    """A muscle test as one hospital's system sends it: a local code, a whole number without a unit."""
     return json.dumps(
         {
             "resourceType": "Observation",
             "id": "o1",
             "status": "final",
-            "code": {"coding": [{"system": "http://loinc.org", "code": "2157-6"}]},
-            "subject": subject,
+            "code": {"coding": [{"system": LOCAL, "code": code}]},
+            "subject": {"reference": "Patient/p1"},
             "effectiveDateTime": "2024-03-05",
-            "valueQuantity": {
-                "value": 72,
-                "unit": "U/L",
-                "system": "http://unitsofmeasure.org",
-                "code": "U/L",
-            },
+            **value,
         }
     ).encode()
 
 
 @pytest.fixture
-def strict(tmp_path: Path) -> Mapping:
-    """The shipped measurement, whose subject must be a Patient where its type is given."""
-    template = json.loads((mappings() / "measurement.json").read_text(encoding="utf-8"))
-    template["subject"]["type"] = "Patient"
-    (tmp_path / "mappings").mkdir()
-    (tmp_path / "mappings" / "measurement-strict.json").write_text(json.dumps(template), encoding="utf-8")
-    return Mapping.load(tmp_path)
+def own(tmp_path: Path) -> Path:
+    """A study folder that maps the hospital's muscle test (approved) and its global scale (not yet)."""
+    folder = tmp_path / "mappings"
+    folder.mkdir()
+    (folder / "codes.csv").write_text(
+        f"{COLUMNS}MMT8,{LOCAL},KRAFT,equivalent,,the hospital's catalogue,C,Dr A,2024-01-02\n"
+        f"PTGVAS,{LOCAL},GLOBAL,equivalent,,the hospital's catalogue,C,,\n",
+        "utf-8",
+    )
+    (folder / "unitless.csv").write_text(
+        f"system,code,paramcd,unit,source,status\n{LOCAL},KRAFT,MMT8,{{score}},the catalogue,C\n", "utf-8"
+    )
+    return tmp_path
 
 
-def test_another_value_than_the_constant_sets_the_resource_aside(strict: Mapping) -> None:
-    (row,) = strict.read(resource("Device")).set_aside
-    assert (row.reason, row.where) == ("constant", "Observation.subject.type")
+def whole_numbers(own: Path) -> Mapping:
+    """The same folder with a template that takes a whole number for the value."""
+    shipped = json.loads((mappings() / "measurement.json").read_text(encoding="utf-8"))
+    del shipped["@one"], shipped["referenceRange"]
+    shipped["valueInteger"] = "{value?}"
+    (own / "mappings" / "measurement-whole.json").write_text(json.dumps(shipped), encoding="utf-8")
+    return Mapping.load(own)
 
 
-@pytest.mark.parametrize("kind", ["Patient", None])
-def test_the_constant_itself_and_its_absence_are_no_mismatch(strict: Mapping, kind: str | None) -> None:
-    reading = strict.read(resource(kind))
-    assert reading.set_aside == ()
-    assert len(reading.records) == 1
+def test_a_hospitals_local_codes_give_muscle_strength_and_patient_global(own: Path) -> None:
+    mapping = Mapping.load(own)
+    strength = mapping.read(resource({"valueQuantity": {"value": 45}})).records[0]
+    vas = mapping.read(resource({"valueQuantity": {"value": 63, "unit": "mm"}}, "GLOBAL")).records[0]
+    assert (strength.paramcd, strength.aval, strength.avalu) == ("MMT8", Decimal(45), "{score}")
+    assert (vas.paramcd, vas.aval, vas.avalu) == ("PTGVAS", Decimal("6.3"), "cm")
+    assert (strength.code_row, vas.code_row) == ("own codes.csv:2", "own codes.csv:3")
 
 
-def test_the_shipped_template_expects_nothing_there() -> None:
-    assert len(Mapping.load().read(resource("Device")).records) == 1
+def test_a_row_that_nobody_approved_works_and_is_flagged(own: Path) -> None:
+    mapping = Mapping.load(own)
+    assert (
+        "unapproved"
+        in mapping.read(resource({"valueQuantity": {"value": 6, "unit": "cm"}}, "GLOBAL")).records[0].flags
+    )
+    assert "unapproved" not in mapping.read(resource({"valueQuantity": {"value": 45}})).records[0].flags
+
+
+def test_without_the_template_a_whole_number_is_another_kind_of_value(own: Path) -> None:
+    assert Mapping.load(own).read(resource({"valueInteger": 45})).set_aside[0].reason == "value-kind"
+
+
+def test_an_own_template_reads_what_the_shipped_one_cannot(own: Path) -> None:
+    record = whole_numbers(own).read(resource({"valueInteger": 45})).records[0]
+    assert (record.paramcd, record.aval) == ("MMT8", Decimal(45))
+
+
+def test_an_own_template_leaves_the_shipped_one_in_place(own: Path) -> None:
+    assert len(whole_numbers(own).read(resource({"valueQuantity": {"value": 45}})).records) == 1
+
+
+def test_where_no_template_reads_it_the_shipped_ones_reason_stands(own: Path) -> None:
+    reading = whole_numbers(own).read(resource({"valueString": "strong"}))
+    assert reading.set_aside[0].reason == "value-kind"
+
+
+@pytest.mark.parametrize(("given", "reason"), [("Device", "constant"), ("Patient", ""), (None, "")])
+def test_a_constant_outside_a_list_is_an_expectation(given: str | None, reason: str) -> None:
+    document = {
+        "resourceType": "Observation",
+        "subject": {"reference": "Patient/{subject}", "type": "Patient"},
+    }
+    shape = Shape(template.parse("strict", document, frozenset()), {})
+    body = {"resourceType": "Observation", "subject": {"reference": "Patient/p1", "type": given}}
+    assert getattr(shape.found(json.dumps(body).encode()), "reason", "") == reason
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"colour": "{colour?}"}, "R4 has no Observation.colour"),
+        ({"component": {"code": "{paramcd:codes}"}}, "is a list in R4"),
+        ({"status": "{a b}"}, "not a hole"),
+        ({"code": "{paramcd:kodes}"}, "no table kodes.csv"),
+        ({"@sometimes": []}, "no key of the mapping grammar"),
+    ],
+)
+def test_a_template_that_r4_or_the_grammar_does_not_fit_names_file_and_path(
+    own: Path, change: dict[str, Any], words: str
+) -> None:
+    shipped = json.loads((mappings() / "measurement.json").read_text(encoding="utf-8"))
+    (own / "mappings" / "measurement-own.json").write_text(json.dumps(shipped | change), encoding="utf-8")
+    with pytest.raises(MappingError, match="measurement-own") as error:
+        Mapping.load(own)
+    assert words in str(error.value)
+
+
+def test_a_template_without_a_hole_that_its_record_needs_is_refused(own: Path) -> None:
+    shipped = json.loads((mappings() / "measurement.json").read_text(encoding="utf-8"))
+    del shipped["effective[x]"]
+    (own / "mappings" / "measurement-own.json").write_text(json.dumps(shipped), encoding="utf-8")
+    with pytest.raises(MappingError, match="when"):
+        Mapping.load(own)
+
+
+def test_a_row_that_contradicts_a_shipped_one_names_both(own: Path) -> None:
+    (own / "mappings" / "codes.csv").write_text(
+        f"{COLUMNS}CKMBACT,http://loinc.org,2157-6,equivalent,,a mistake,C,,\n", "utf-8"
+    )
+    with pytest.raises(MappingError, match=r"own codes\.csv:2 contradicts codes\.csv:2"):
+        Mapping.load(own)

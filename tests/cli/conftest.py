@@ -62,15 +62,13 @@ def _handler(
     status: int, content_type: str, body: bytes, headers: dict[str, str]
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802  http.server's own name
+        def do_GET(self) -> None:
             self.send_response(status)
             said = {"Content-Type": content_type, "Content-Length": str(len(body)), **headers}
             for name, value in said.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
-
-        do_POST = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""

@@ -79,7 +79,8 @@ def test_no_answer_of_a_server_is_repeated(
     "toml",
     [
         f'[study]\nid = "t"\n[server]\ntoken = "{TOKEN}"\n',
-        f'[study]\nid = "t"\n[server]\nurl = "https://user:{TOKEN}@fhir.example.org/r4"\n[cohort]\npatients = ["a"]\n',
+        f'[study]\nid = "t"\n[server]\nurl = "https://user:{TOKEN}@fhir.example.org/r4"\n'
+        '[cohort]\npatients = ["a"]\n',
         f'[study]\nid = "t"\n[server]\nurl = "https://fhir.example.org/r4?token={TOKEN}"\n'
         '[cohort]\npatients = ["a"]\n',
     ],

@@ -110,6 +110,10 @@ class FakeFhir:
         """Answers requests whose address matches differently: `times` of them, once `after` have passed."""
         self._bends.append((pattern, answer, after, after + times))
 
+    def heal(self) -> None:
+        """Every answer is honest again."""
+        self._bends.clear()
+
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         address = f"{request.method} {request.url}"

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -15,13 +16,19 @@ from fhir_msct.mapping.library import Mapping
 from fhir_msct.sandbox.faults import Faults
 from fhir_msct.sandbox.server import Sandbox
 from push.small_trial import Tree, Trial, ck, code, our_tags
-from push.wires import Interrupted, Killed, Modest, Rewriting, Wire, breaks, dies
+from push.wires import Careless, Interrupted, Killed, Modest, Rewriting, Wire, breaks, dies
 
 
 def ledger(trial: Trial) -> dict[str, str]:
     """State by Type/id, as another process would see it."""
     with closing(sqlite3.connect(trial.folder / "archive" / "archive.sqlite")) as db:
         return dict(db.execute("select type || '/' || id, state from push_op").fetchall())
+
+
+def versions_in_ledger(trial: Trial) -> dict[str, str]:
+    """Version by Type/id."""
+    with closing(sqlite3.connect(trial.folder / "archive" / "archive.sqlite")) as db:
+        return dict(db.execute("select type || '/' || id, version from push_op").fetchall())
 
 
 def version(tree: Tree) -> str:
@@ -143,6 +150,8 @@ def test_a_push_without_the_ledger_still_writes_nothing_twice(trial: Trial) -> N
     after = trial.server.versions
     assert trial.push().written == 0
     assert trial.server.versions == after
+    assert len(ledger(trial)) == 2 + len(trial.answers())
+    assert set(ledger(trial).values()) == {"APPLIED"}
 
 
 def test_a_server_that_drops_versions_and_digits_is_not_written_to_again(trial: Trial) -> None:
@@ -340,6 +349,21 @@ def test_a_server_that_is_gone_is_resumed_later(trial: Trial) -> None:
     assert trial.held() == []
     trial.push()
     once_each(trial)
+
+
+@pytest.mark.parametrize("change", [lambda all_: all_[::-1], lambda all_: all_[1:], lambda all_: all_[:-1]])
+def test_an_answer_that_does_not_fit_what_was_sent_is_not_believed(
+    trial: Trial, change: Callable[[list[Tree]], list[Tree]]
+) -> None:
+    trial.push()
+    trial.put(ck("anna-ck-6", "anna", "2024-08-30T08:00:00+08:00", 500))
+    again(trial)
+    with Careless(change) as wire:
+        assert trial.push(transport=wire).read_back_equal
+    kinds = ("Device", "ResearchStudy", "Observation", "Provenance")
+    held = {f"{kind}/{tree['id']}": version(tree) for kind in kinds for tree in trial.held(kind)}
+    assert versions_in_ledger(trial) == held
+    assert set(held.values()) == {"1", "2"}
 
 
 @pytest.mark.parametrize("status", [409, 412, 500, 503])

@@ -1,4 +1,4 @@
-"""The shipped synthetic trial, pushed: transactions of a size that servers take, and nothing the second time."""
+"""The shipped synthetic trial, pushed: transactions of a size that servers take, and nothing twice."""
 
 import json
 from pathlib import Path

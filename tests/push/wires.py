@@ -94,3 +94,21 @@ class Modest(Wire):
         body = response.read().replace(*self._swap)
         headers = [(k, v) for k, v in response.headers.raw if k.lower() != b"content-length"]
         return httpx.Response(response.status_code, headers=headers, stream=httpx.ByteStream(body))
+
+
+class Careless(Wire):
+    """A server whose transaction-response is not in the order of what was sent, or lacks an entry."""
+
+    def __init__(self, change: Callable[[list[Any]], list[Any]]) -> None:
+        super().__init__()
+        self._change = change
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.headers["Accept-Encoding"] = "identity"
+        response = super().handle_request(request)
+        body = response.read()
+        if is_transaction(request):
+            tree = json.loads(body)
+            body = json.dumps({**tree, "entry": self._change(tree["entry"])}).encode()
+        headers = [(k, v) for k, v in response.headers.raw if k.lower() != b"content-length"]
+        return httpx.Response(response.status_code, headers=headers, stream=httpx.ByteStream(body))

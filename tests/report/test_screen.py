@@ -42,9 +42,9 @@ def test_a_subject_treated_twice_has_both_dates_on_one_line(study: Path, plan: P
 
 def test_what_was_refused_is_named_with_its_reason(study: Path, plan: Plan) -> None:
     text = screen(read(study, plan))
-    assert "Procedure/hsct: a transplant, but no word or product for MSC" in text
-    assert "Condition/z9484: says that there was a transplant once; not an infusion" in text
-    assert "waiting  Procedure/maybe: recognised by words only" in text
+    assert "Procedure/hsct: a transplant, not of MSC" in text
+    assert "Condition/z9484: only history, no infusion" in text
+    assert "waiting  Procedure/maybe: words only" in text
 
 
 def test_an_endpoint_without_an_answer_is_no_event_but_something_the_data_cannot_say(

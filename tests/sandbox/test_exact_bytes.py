@@ -73,7 +73,7 @@ def resources(draw: st.DrawFn) -> tuple[str, str]:
     return template.translate(str.maketrans(sent)), template.translate(str.maketrans(came))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(resources())
 def test_a_resource_comes_back_as_it_was_sent_with_only_version_and_time_in_its_meta(
     sandbox_of_all: Sandbox, http_of_all: httpx.Client, clock_of_all, pair: tuple[str, str]

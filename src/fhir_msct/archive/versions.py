@@ -67,7 +67,7 @@ def _order(one: Version, other: Version) -> int:
         return 1 if numbers[0] > numbers[1] else -1
     if one.deleted != other.deleted:
         return _deletion(one, other) if one.deleted else -_deletion(other, one)
-    if one.kind == "server" or (one.file and one.file == other.file):
+    if one.kind == other.kind == "server" or (one.file and one.file == other.file):
         return _compared((True, one.seen), (True, other.seen))
     return 0
 

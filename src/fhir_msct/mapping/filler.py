@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from fhir_msct.errors import Refused
 from fhir_msct.mapping import r4
+from fhir_msct.mapping.structs import NUMBERS
 from fhir_msct.mapping.template import Constant, Field, Hole, Items, Object, holes_of
 from fhir_msct.records import When
 
@@ -119,9 +120,11 @@ def json_value(shape: "Shape", field: Field, hole: Hole, value: Any) -> Any:
         return Raw(str(value.value).encode()) if r4.is_complex(value.kind) else value.value
     if hole.allowed and value not in hole.allowed:
         raise Refused(f"{shape.name}: {hole.name} is none of {', '.join(hole.allowed)}")
-    if field.element.kind == "decimal":
+    if field.element.kind in NUMBERS:
         if not isinstance(value, Decimal) or not value.is_finite():
             raise Refused(f"{shape.name}: {hole.name} is not a finite Decimal")
+        if field.element.kind != "decimal" and value != value.to_integral_value():
+            raise Refused(f"{shape.name}: {hole.name}: R4 wants a whole number there")
         return Raw(str(value).encode())
     if field.element.many or r4.is_complex(field.element.kind):
         return Raw(str(value).encode())

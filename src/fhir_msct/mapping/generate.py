@@ -6,7 +6,7 @@ Only names from the R4 table and `repr` of constants enter the text, so a mappin
 
 import linecache
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +15,7 @@ import msgspec
 from fhir_msct.mapping import r4, ranges, selection
 from fhir_msct.mapping.absence import absent_reason
 from fhir_msct.mapping.reading import Aside
+from fhir_msct.mapping.structs import NUMBERS
 from fhir_msct.mapping.subjects import local_id
 from fhir_msct.mapping.template import Field, Hole, Items, Object, Template
 from fhir_msct.records import When
@@ -26,7 +27,7 @@ STEPS: dict[str, selection.Pick] = {"normal": ranges.normal}
 class Generated:
     """The reading function of one template, with the picks and choices that the editor shares."""
 
-    def __init__(self, template: Template, tables: dict[str, Any]) -> None:
+    def __init__(self, template: Template, tables: dict[str, Any], also: Iterable[str] = ()) -> None:
         self.template = template
         self.scope: dict[str, Any] = {
             "Aside": Aside,
@@ -40,7 +41,7 @@ class Generated:
         self.picks: dict[int, selection.Pick] = {}
         self.choices: dict[int, selection.Pick] = {}
         self.lines: list[str] = []
-        self.names = list(_found_names(template))
+        self.names = list(dict.fromkeys((*_found_names(template), *also)))
         self.Found = msgspec.defstruct(
             "Found",
             [
@@ -225,7 +226,7 @@ class Generated:
             self.reference(hole, v, x, at, depth)
         elif field.element.many or r4.is_complex(field.element.kind):
             self.say(depth, f"if {x} is not None: {h} = str({x}, 'utf-8')")
-        elif field.element.kind == "decimal":
+        elif field.element.kind in NUMBERS:
             self.decimal(hole, x, at, depth)
         else:
             self.text(hole, x, at, depth, selected)
@@ -321,5 +322,5 @@ def _found_names(template: Template) -> Iterator[str]:
             continue
         seen.add(hole.name)
         yield hole.name
-        if field.element.kind == "decimal" and not hole.private:
+        if field.element.kind in NUMBERS and not hole.private:
             yield f"{hole.name}_text"

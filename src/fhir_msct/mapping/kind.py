@@ -32,7 +32,11 @@ NOT_READ = ("outcome",)
 
 
 class Kind:
-    """All shapes of one resource type, and what decides between them."""
+    """All shapes of one resource type, and what decides between them.
+
+    Of several shapes for one code (the shipped one first, then a study's own) the first that gives
+    records is taken; where none does, the first one's reason stands.
+    """
 
     def __init__(
         self,
@@ -44,12 +48,14 @@ class Kind:
     ) -> None:
         self.kind = kind
         mine = [s for n, s in shapes.items() if s.template.kind == kind and n not in NOT_READ]
-        stepped = next((shape for shape in mine if shape.template.scope), None)
-        self.whole = next((s for s in mine if not s.template.scope and s.template.scope_field is None), None)
-        by_table = {s.template.scope_field.node.table: s for s in mine if s.template.scope_field}  # type: ignore[union-attr]
-        fields = {shape.template.scope_field.key for shape in by_table.values()}  # type: ignore[union-attr]
-        self.field = next(iter(fields), "")
-        self.by_code = CodeScope(f"{kind}.{self.field}", by_table, tables, words) if fields else None
+        stepped = tuple(shape for shape in mine if shape.template.scope)
+        by_table: dict[str, tuple[Shape, ...]] = {}
+        for shape in mine:
+            if shape.scope_table:
+                by_table[shape.scope_table] = (*by_table.get(shape.scope_table, ()), shape)
+        self.whole = tuple(s for s in mine if not s.template.scope and not s.scope_table)
+        self.field = next((s.template.scope_field.key for s in mine if s.template.scope_field), "")
+        self.by_code = CodeScope(f"{kind}.{self.field}", by_table, tables, words) if by_table else None
         self.transplant = TransplantScope(stepped, recognition) if stepped else None
         keys = self.transplant.keys if self.transplant else [self.field] if self.field else []
         self.keys = keys
@@ -93,7 +99,16 @@ class Kind:
         """The reading of a resource that is not out of scope: records, or a reason."""
         if isinstance(known, Aside):
             return identity.aside(resource, known)
-        shape: Any = known.shape if known else self.whole
+        first: Reading | None = None
+        for shape in known.shapes if known else self.whole:
+            reading = self.read_as(resource, shape, known, context)
+            if not reading.set_aside:
+                return reading
+            first = first or reading
+        return first or Reading()
+
+    def read_as(self, resource: Resource, shape: Any, known: Known | None, context: Context) -> Reading:
+        """The reading by one mapping file."""
         found = shape.found(resource.body, context.patients, known.value if known else None)
         if isinstance(found, Aside):
             return identity.aside(resource, found)

@@ -195,6 +195,13 @@ def _check_derived(record: Any, before: tuple[Any, ...], after: tuple[Any, ...])
                 raise Refused(f"{name} is computed from other fields: edit those")
 
 
+NEEDED = {
+    "measurement": frozenset({"status", "paramcd", "subject", "when", "value"}),
+    "transplant": frozenset({"status", "subject", "when"}),
+    "finding": frozenset({"term", "subject"}),
+}
+"""Holes without which there is no such record."""
+
 _RECORDS: dict[type, str] = {
     Subject: "subject",
     Measurement: "measurement",
@@ -213,11 +220,16 @@ def _shapes(shipped: Path, own: Path | None, tables: Dict[str, codes.CodeTable])
             document = _document(path)
             if document.get("resourceType") == "CodeSystem":
                 continue
+            record = path.stem.split("-")[0]
             if path.stem in found:
                 raise MappingError(f"{path}: a shipped mapping has this name: choose another")
-            if path.stem.split("-")[0] not in (*BUILDERS, *NOT_READ):
+            if record not in (*BUILDERS, *NOT_READ):
                 raise MappingError(f"{path}: the name must begin with {', '.join(BUILDERS)}")
-            found[path.stem] = Shape(template.parse(path.stem, document, names), tables)
+            parsed = template.parse(path.stem, document, names)
+            model = found.get(record)
+            if missing := NEEDED.get(record, frozenset()) - set(parsed.holes):
+                raise MappingError(f"{path}: no hole {{{min(missing)}}}: a {record} needs it")
+            found[path.stem] = Shape(parsed, tables, model.generated.names if model else ())
     return found
 
 

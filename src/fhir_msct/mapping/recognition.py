@@ -20,8 +20,8 @@ CODED = ("product code", "local code")
 class TransplantScope:
     """The scope of one resource type that may say that cells were infused."""
 
-    def __init__(self, shape: Any, rows: Iterable[Row]) -> None:
-        self.shape, self.kind = shape, shape.template.kind
+    def __init__(self, shapes: tuple[Any, ...], rows: Iterable[Row]) -> None:
+        self.shapes, self.kind = shapes, shapes[0].template.kind
         mine = [row for row in rows if row["resource"] == self.kind]
         self.coded = [(row, row["path"].split("|")) for row in mine if row["code"]]
         self.worded = [
@@ -56,7 +56,7 @@ class TransplantScope:
         for tier in CODED:
             if tier in best:
                 row, (system, code) = best[tier]
-                return Known(self.shape, row["term"], row, system, code, tier, _approval(row))
+                return Known(self.shapes, row["term"], row, system, code, tier, _approval(row))
         worded = self._words(concepts)
         if worded is None and "transplant code" in best:
             at = best["transplant code"][0]["path"].split("|")[0]
@@ -64,7 +64,7 @@ class TransplantScope:
         if worded is None:
             return Reading(out=_first(concepts))
         tier = "code + text" if "transplant code" in best else "text only"
-        return Known(self.shape, worded["term"], worded, *_first(concepts), tier, _approval(worded))
+        return Known(self.shapes, worded["term"], worded, *_first(concepts), tier, _approval(worded))
 
     def _codings(self, concepts: dict[str, tuple[Concept, ...]]) -> Iterable[tuple[Row, tuple[str, str]]]:
         for row, paths in self.coded:

@@ -23,7 +23,7 @@ OWN_OUTCOME = ("urn:fhir-msct", "own-outcome")
 class Known(Struct, frozen=True):
     """What the code of a resource in scope says."""
 
-    shape: Any
+    shapes: tuple[Any, ...]
     value: str
     row: Row
     system: str = ""
@@ -56,9 +56,13 @@ class CodeScope:
     """The scope of a resource type whose shapes are chosen by the tables of their codes."""
 
     def __init__(
-        self, path: str, shapes: dict[str, Any], tables: dict[str, CodeTable], words: Iterable[Row]
+        self,
+        path: str,
+        shapes: dict[str, tuple[Any, ...]],
+        tables: dict[str, CodeTable],
+        words: Iterable[Row],
     ) -> None:
-        """`shapes`: table name -> shape; `words`: what the texts of a parameter look like."""
+        """`shapes`: table name -> its mapping files; `words`: what the texts of a parameter look like."""
         self.path, self.shapes, self.tables = path, shapes, tables
         self.words = [(row["paramcd"], Words(row["words"]), Words(row["unless_words"])) for row in words]
         self.seen: dict[bytes, Known | Aside | Reading] = {}
@@ -88,12 +92,12 @@ class CodeScope:
         if not any(code for _, code in codings):
             return Aside("no-code", self.path, concept.text or "")
         found = [
-            Known(shape, meaning.value, meaning.row, system, code, flags=_flags(meaning))
-            for table, shape in self.shapes.items()
+            Known(shapes, meaning.value, meaning.row, system, code, flags=_flags(meaning))
+            for table, shapes in self.shapes.items()
             for system, code in codings
             if (meaning := self.tables[table].meaning(system, code))
         ]
-        if len({(id(known.shape), known.value) for known in found}) > 1:
+        if len({(known.shapes[0].name, known.value) for known in found}) > 1:
             return Aside("codes-contradict", self.path)
         if not found:
             return Reading(out=OWN_OUTCOME if self._own_outcome(codings) else codings[0])

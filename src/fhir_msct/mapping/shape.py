@@ -4,7 +4,7 @@ Laws: what was written reads back as it was; writing onto the untouched original
 edit replaces the bytes of that value and no other byte.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -23,17 +23,24 @@ NOBODY = Patients()
 class Shape:
     """The resource with holes of one mapping file, compiled."""
 
-    def __init__(self, template: Template, tables: Mapping[str, CodeTable]) -> None:
+    def __init__(self, template: Template, tables: Mapping[str, CodeTable], also: Iterable[str] = ()) -> None:
+        """`also`: names that a reading has besides the holes, always empty."""
         self.template, self.tables = template, tables
         self.struct = structs.resource_struct(template)
         self.decode = msgspec.json.Decoder(self.struct).decode
-        self.generated = Generated(template, dict(tables))
+        self.generated = Generated(template, dict(tables), also)
         self.holes = template.holes
 
     @property
     def name(self) -> str:
         """The file's name without its ending."""
         return self.template.name
+
+    @property
+    def scope_table(self) -> str:
+        """The code table that decides what this mapping reads; empty where none does."""
+        field = self.template.scope_field
+        return field.node.table if field is not None and isinstance(field.node, Hole) else ""
 
     def found(self, body: bytes, patients: Patients = NOBODY, known: str | None = None) -> Any:
         """What stands in the holes, as a tuple with one item a record; or an Aside.

@@ -15,7 +15,10 @@ from msgspec import Raw
 from fhir_msct.mapping import r4
 from fhir_msct.mapping.template import Constant, Field, Hole, Items, Object, Template
 
-_PRIMITIVES: dict[str, Any] = {"boolean": bool, "decimal": Raw}
+NUMBERS = ("decimal", "integer", "positiveInt", "unsignedInt")
+"""Primitives that are read digit for digit."""
+
+_PRIMITIVES: dict[str, Any] = {"boolean": bool, **dict.fromkeys(NUMBERS, Raw)}
 _GUARDS = ("implicitRules", "dataAbsentReason", "modifierExtension")
 
 
@@ -129,6 +132,6 @@ def _type_of(group: list[Field]) -> Any:
     kind = group[0].element.kind
     if r4.is_complex(kind) or group[0].element.many:
         return Raw
-    if isinstance(first, Constant) and kind not in ("boolean", "decimal"):
+    if isinstance(first, Constant) and kind not in ("boolean", *NUMBERS):
         return type(first.value)
     return _PRIMITIVES.get(kind, str)

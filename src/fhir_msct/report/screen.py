@@ -70,10 +70,10 @@ def _refused(files: StudyFiles) -> list[str]:
     """The look-alikes of an infusion, those with one reason together."""
     why: dict[str, list[str]] = {}
     for row in people.refused(files):
-        why.setdefault(word("set_aside", row.reason), []).append(f"{row.type}/{row.id}")
+        why.setdefault(word("refused", row.reason), []).append(f"{row.type}/{row.id}")
     said = [f"{listed(places)}: {reason}" for reason, places in why.items()]
     waiting = ["/".join(row.source.split("/")[:2]) for row in people.waiting(files)]
-    review = [f"{listed(waiting)}: recognised by words only; reviews.csv decides"] if waiting else []
+    review = [f"{listed(waiting)}: words only; awaits reviews.csv"] if waiting else []
     return _labelled("  refused", said) + _labelled("  waiting", review)
 
 
@@ -157,9 +157,11 @@ def _responders(files: StudyFiles) -> list[str]:
         return []
     rows = [("", *(_family_title(row) for row in families))]
     rows += [(code, *(_share(files, row, code) for row in families)) for code in shown]
-    note = "  Enzymes: of those with a baseline above normal. Missing, dead or treated again counts as no."
     conf = percent(files.plan.statistics.conf)
-    return [_title(files, f"RESPONDERS of all infused ({conf} % interval)"), *_columns(rows), note]
+    title = (
+        f"RESPONDERS of all infused, enzymes: of those above normal before ({conf} % interval; missing = no)"
+    )
+    return [_title(files, title), *_columns(rows)]
 
 
 def _family_title(endpoint: Endpoint) -> str:

@@ -111,7 +111,7 @@ class Sender:
         ]
         own = lineage.provenance_id(study, targets, retracted)
         before = ledger.entries(self.db, self.target).get(("Provenance", own))
-        recorded = now() + "0"
+        recorded = (before.first_sent if before else None) or now()
         body = lineage.provenance(
             study, targets, recorded=recorded, protocol=self.protocol, retracted=retracted
         )
