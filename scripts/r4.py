@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 RESOURCES = ("Patient", "Observation", "Procedure", "MedicationAdministration", "Condition")
-UNSEEN = ("contained", "text")
-"""Whole resources and narrative: nothing in them is ever a hole."""
+UNSEEN = ("Resource", "Narrative")
+"""Types of elements that are whole resources or text for people: nothing in them is ever a hole."""
 TARGET = Path(__file__).parents[1] / "src" / "fhir_msct" / "mapping" / "r4.json"
 
 
@@ -52,7 +52,8 @@ def elements(kind: str, defined: dict[str, list[dict[str, Any]]]) -> dict[str, s
     for element in defined[kind.split(".")[0]]:
         path = element["path"]
         name = path.removeprefix(kind + ".")
-        if name != path and "." not in name and name not in UNSEEN:
+        kinds = [part["code"] for part in element.get("type", ())]
+        if name != path and "." not in name and not set(kinds) & set(UNSEEN):
             found[name] = text_of(element)
     return found
 

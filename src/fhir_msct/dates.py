@@ -5,15 +5,16 @@ FHIR R4 dateTime: https://hl7.org/fhir/R4/datatypes.html#dateTime
 
 import re
 from datetime import date, datetime
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 _FULL = re.compile(r"(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(Z|[+-]\d\d:\d\d)?)?")
 
 _PARTIAL = re.compile(r"\d{4}(-(0[1-9]|1[0-2]))?")
 
 
-class Day(NamedTuple):
+class Day(Struct, frozen=True, gc=False):
     """What a FHIR date of any precision says."""
 
     calendar: date | None = None

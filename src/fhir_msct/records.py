@@ -73,7 +73,7 @@ class Subject(Struct, frozen=True, kw_only=True, gc=False):
     flags: tuple[str, ...] = ()
 
 
-class Measurement(Struct, frozen=True, kw_only=True, gc=False):
+class Measurement(Struct, frozen=True, gc=False):
     """One measured value (Observation -> LB/QS/MK row with ADaM words)."""
 
     # holes

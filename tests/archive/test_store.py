@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_msct.archive import schema
@@ -16,6 +16,8 @@ from fhir_msct.archive.runs import Arrived, Quarantined, Run, check_source
 from fhir_msct.archive.store import Account, Archive
 from fhir_msct.errors import Interrupted, Locked, MsctError, UsageError
 from fhir_msct.records import Resource
+
+seeded = settings(derandomize=True, deadline=None)
 
 BASE = "http://127.0.0.1:8099/fhir"
 
@@ -187,6 +189,7 @@ def test_an_error_inside_a_transaction_leaves_nothing(archive: Archive) -> None:
 # --- what is kept -----------------------------------------------------------------------------------------
 
 
+@seeded
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=5))
 def test_bodies_come_back_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, found: list[bytes]) -> None:
     with Archive.open(tmp_path_factory.mktemp("study"), create=True) as archive:

@@ -4,10 +4,12 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_msct.archive.versions import Choice, Version, choose
+
+seeded = settings(derandomize=True, deadline=None)
 
 JAN, FEB = "2024-01-01T00:00:00Z", "2024-02-01T00:00:00Z"
 
@@ -36,6 +38,7 @@ def states(*found: Version) -> list[str]:
     return [choices[row].state + (" same id" if choices[row].same_id else "") for row in range(len(found))]
 
 
+@seeded
 @given(st.lists(versions, min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_the_choice_does_not_depend_on_the_order_of_arrival(
     found: list[Version], chance: random.Random
@@ -46,6 +49,7 @@ def test_the_choice_does_not_depend_on_the_order_of_arrival(
     assert choose(rows) == choose(shuffled)
 
 
+@seeded
 @given(st.lists(versions, min_size=1, max_size=6))
 def test_something_is_always_left_and_several_are_never_called_one(found: list[Version]) -> None:
     choices = choose(numbered(found))
@@ -54,6 +58,7 @@ def test_something_is_always_left_and_several_are_never_called_one(found: list[V
     assert all(choice.same_id for choice in left if choice.state == "current") or len(left) == 1
 
 
+@seeded
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=8, unique=True))
 def test_with_a_time_on_each_the_last_is_current(days: list[int]) -> None:
     start = datetime(2024, 1, 1, tzinfo=UTC)

@@ -92,6 +92,11 @@ BROKEN: dict[str, tuple[str, str, list[str]]] = {
         template(code="{paramcd:cods}"),
         ["measurement-own", "Observation.code", "cods.csv"],
     ),
+    "a record without its status": (
+        "measurement-own.json",
+        template(status="final"),
+        ["measurement-own.json", "{status}", "needs it"],
+    ),
     "a key outside the grammar": (
         "measurement-own.json",
         template(**{"@two": []}),

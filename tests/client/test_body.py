@@ -6,12 +6,14 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_msct.client.body import Limits, gunzip, lines, read_body
 from fhir_msct.client.failures import Unusable
 from lib.fake_fhir import Chunks
+
+seeded = settings(derandomize=True, deadline=None)
 
 LIMITS = Limits()
 TEXT = '{"text":"two\u2028lines, one \u0085 JSON string"}'.encode() * 40
@@ -29,11 +31,13 @@ def answer(*chunks: bytes, **headers: str) -> httpx.Response:
     return httpx.Response(200, headers=named, stream=Chunks(*chunks))
 
 
+@seeded
 @given(st.lists(st.integers(0, 5000), max_size=8))
 def test_gzip_is_read_whole_however_it_is_chunked(at: list[int]) -> None:
     assert b"".join(gunzip(parts(ZIPPED, at), LIMITS)) == TEXT
 
 
+@seeded
 @given(st.integers(0, len(ZIPPED) - 1))
 def test_gzip_that_is_cut_anywhere_is_an_error(length: int) -> None:
     with pytest.raises(Unusable) as caught:
@@ -41,6 +45,7 @@ def test_gzip_that_is_cut_anywhere_is_an_error(length: int) -> None:
     assert caught.value.reason == "gzip-cut"
 
 
+@seeded
 @given(st.integers(0, 8 * len(ZIPPED) - 1))
 def test_a_flipped_bit_never_changes_the_text_without_an_error(bit: int) -> None:
     damaged = bytearray(ZIPPED)
@@ -119,6 +124,7 @@ LINES = [
 ]
 
 
+@seeded
 @given(st.lists(st.integers(0, 400), max_size=10), st.booleans())
 def test_lines_end_at_line_feeds_and_nowhere_else(at: list[int], ended: bool) -> None:
     whole = b"\n".join(LINES) + (b"\n" if ended else b"")
@@ -127,6 +133,7 @@ def test_lines_end_at_line_feeds_and_nowhere_else(at: list[int], ended: bool) ->
     assert [whole[line.offset : line.offset + line.length] for line in found] == LINES
 
 
+@seeded
 @given(st.lists(st.integers(0, 400), max_size=10))
 def test_a_line_over_the_limit_costs_only_itself(at: list[int]) -> None:
     whole = b"\n".join(LINES)

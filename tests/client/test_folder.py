@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_msct.client.body import Limits
@@ -16,6 +16,8 @@ from fhir_msct.client.folder import Damage, pour, read_file, read_folder, read_l
 from fhir_msct.errors import UsageError
 from fhir_msct.records import Resource
 from lib.fake_fhir import bundle, observation, patient
+
+seeded = settings(derandomize=True, deadline=None)
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "samples"
 GOOD = json.dumps(observation("o1", "p1", "5.40")).encode()
@@ -280,6 +282,7 @@ PIECES = {
 }
 
 
+@seeded
 @given(st.lists(st.sampled_from(list(PIECES)), max_size=12), st.booleans(), st.sampled_from([b"\n", b"\r\n"]))
 def test_every_line_is_accounted_for_at_its_own_place(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], ended: bool, end: bytes
@@ -299,6 +302,7 @@ def test_every_line_is_accounted_for_at_its_own_place(
     assert split(read_folder(folder)) == (found, damages)
 
 
+@seeded
 @given(st.integers(0, len(GOOD) - 1), st.integers(0, 255))
 def test_a_changed_byte_is_read_as_it_is_or_reported(
     tmp_path_factory: pytest.TempPathFactory, at: int, byte: int

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from fhir_msct import plan as plans
@@ -63,11 +64,9 @@ class Study:
     def rows(self) -> list[tuple[Any, ...]]:
         """Everything an archive holds of resources, whatever happened on the way."""
         with Archive.open(self.folder) as archive:
-            found = archive.connection.execute(f"select {columns} from resource order by 1, 2, 6").fetchall()
-            found += archive.connection.execute(
-                "select type, patients, state, count_after, why from window"
-            ).fetchall()
-            return found + [(name, *count.__struct_fields__) for name, count in archive.accounts().items()]
+            found: list[tuple[Any, ...]] = archive.connection.execute(RESOURCES).fetchall()
+            found += archive.connection.execute("select type, patients, state, count_after, why from window")
+            return found + [(name, *msgspec.structs.astuple(one)) for name, one in archive.accounts().items()]
 
 
 @pytest.fixture
@@ -147,10 +146,8 @@ def test_the_same_archive_whether_zipped_or_not(tmp_path: Path, server: FakeFhir
 
 
 def test_two_bodies_of_one_id_are_both_kept_and_both_named(study: Study, server: FakeFhir) -> None:
-    one, other = b'{"resourceType":"Patient","id":"p1","x":1}', b'{"resourceType":"Patient","id":"p1","x":2}'
-    server.bend(
-        r"Patient\?.*_count=10", lambda request: reply(200, bundle([one, other, *_bytes(PEOPLE[1:])]))
-    )
+    both = _bytes([patient("p1", x=1), patient("p1", x=2), *PEOPLE[1:]])
+    server.bend(r"Patient\?.*_count=10", lambda request: reply(200, bundle(both)))
     assert study.pull(server).complete
     with Archive.open(study.folder) as archive:
         found = [(one.id, one.same_id) for one in archive.current("Patient")]
@@ -158,12 +155,13 @@ def test_two_bodies_of_one_id_are_both_kept_and_both_named(study: Study, server:
 
 
 def test_repeated_resources_are_counted_once(study: Study, server: FakeFhir) -> None:
-    again = [*_bytes(VALUES[:10]), *_bytes(VALUES[:9])]
-    rest = f"{BASE}?_getpages=1&_getpagesoffset=10"
-    server.bend(
-        r"Observation\?.*_count=10",
-        lambda request: (server.answer(request), reply(200, bundle(again, rest)))[1],
-    )
+    def twice(request: httpx.Request) -> httpx.Response:
+        server.answer(request)
+        return reply(
+            200, bundle(_bytes([*VALUES[:10], *VALUES[:9]]), f"{BASE}?_getpages=1&_getpagesoffset=10")
+        )
+
+    server.bend(r"Observation\?.*_count=10", twice)
     report = study.pull(server)
     assert report.complete
     assert study.bodies() == held(server)
@@ -264,19 +262,16 @@ def test_pages_that_always_expire_are_avoided_by_smaller_windows(study: Study, s
 
 def test_a_next_link_to_itself_leaves_its_window_unproved(study: Study, server: FakeFhir) -> None:
     link = f"{BASE}?page=again"
+    circle = bundle(_bytes(VALUES[:10]), link)
     server.bend("page=again", lambda request: reply(200, bundle([], link)), times=99)
-    server.bend(
-        r"Observation\?.*_count", lambda request: reply(200, bundle(_bytes(VALUES[:10]), link)), times=99
-    )
+    server.bend(r"Observation\?.*_count", lambda request: reply(200, circle), times=99)
     report = study.pull(server)
     assert not report.complete
     assert all("circle" in problem for problem in report.problems)
     assert len(study.bodies()) == 3 + 10
 
 
-def test_a_next_link_elsewhere_is_neither_followed_nor_told_a_secret(
-    tmp_path: Path, server: FakeFhir
-) -> None:
+def test_a_next_link_elsewhere_is_not_followed_nor_told_a_secret(tmp_path: Path, server: FakeFhir) -> None:
     secret = tmp_path / "token"
     secret.write_text("canary-token")
     secret.chmod(0o600)
@@ -298,10 +293,8 @@ def test_a_next_link_elsewhere_is_neither_followed_nor_told_a_secret(
 
 
 def test_a_resource_of_somebody_else_is_counted_and_not_kept(study: Study, server: FakeFhir) -> None:
-    server.bend(
-        r"Observation\?.*_count",
-        lambda request: reply(200, bundle(_bytes([*VALUES, observation("x", "p9")]))),
-    )
+    more = bundle(_bytes([*VALUES, observation("x", "p9")]))
+    server.bend(r"Observation\?.*_count", lambda request: reply(200, more))
     server.bend(r"Observation\?.*_summary", lambda request: reply(200, _count(26)), times=2)
     report = study.pull(server)
     assert report.problems == (
@@ -455,13 +448,7 @@ def test_a_fault_that_stays_stops_the_pull_and_the_next_one_goes_on(
         (("metadata", page()), ServerUnfit),
         (("metadata", page(404)), ServerUnfit),
         (("metadata", status(401)), Declined),
-        (
-            (
-                "metadata",
-                lambda request: reply(200, '{"resourceType":"CapabilityStatement","fhirVersion":"5.0.0"}'),
-            ),
-            ServerUnfit,
-        ),
+        (("metadata", lambda request: reply(200, R5)), ServerUnfit),
     ],
 )
 def test_a_server_that_will_not_do_leaves_no_archive_behind(

@@ -102,6 +102,17 @@ def test_another_value_for_the_same_is_a_correction_of_the_same_resource(trial: 
     assert loaded(trial, MMT.replace(",45,", ",46,")).unchanged == 1
 
 
+def test_the_last_correction_counts_also_when_it_was_said_before(trial: Trial) -> None:
+    for value in ("45", "46", "45", "46"):
+        loaded(trial, MMT.replace(",45,", f",{value},"))
+    (found,) = entered(trial)
+    assert found["valueQuantity"]["value"] == 46
+    trial.compute()
+    trial.push()
+    (sent,) = trial.held(tag="entered")
+    assert sent["valueQuantity"]["value"] == 46
+
+
 def test_the_columns_may_stand_in_any_order_and_state_may_be_absent(trial: Trial) -> None:
     header = ",".join(reversed(COLUMNS))
     row = ",".join(reversed(MMT.rstrip(",").split(",")))

@@ -38,8 +38,10 @@ create table if not exists push_op (
 
 _PENDING = """
     select v.type, v.fhir_id, v.body, v.place from resource v join run on run.id = v.run
-    where run.kind = 'load' and v.fhir_id is not null and not exists
-        (select 1 from resource o where o.type = v.type and o.key = v.key and o.run > v.run)
+    where run.kind = 'load' and v.fhir_id is not null and not exists (
+        select 1 from resource o join run r on r.id = o.run
+        where o.type = v.type and o.key = v.key
+            and case r.kind when 'load' then o.seen else o.run end > v.seen)
     order by v.type, v.key
 """
 

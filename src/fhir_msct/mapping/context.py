@@ -1,6 +1,7 @@
 """What a record needs besides its resource: the study's choices, its patients, and where it came from."""
 
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,8 @@ class Context(Struct, frozen=True):
     patients: Patients
     zone: ZoneInfo | None = None
     trusted: tuple[str, ...] = ()
+    scales: dict[tuple[Any, ...], Any] = {}
+    """What was found out of each combination of units, so that it is found out once."""
 
 
 class Origin(Struct, frozen=True, gc=False):
@@ -36,12 +39,18 @@ class Origin(Struct, frozen=True, gc=False):
     flags: tuple[str, ...] = ()
 
 
-def origin(resource: Resource) -> Origin:
-    """Where a record comes from: `Type/id/_history/version`, as far as the server says."""
-    source = f"{resource.type}/{resource.id}" if resource.id else resource.where
-    if resource.version:
-        source += f"/_history/{resource.version}"
-    return Origin(source, resource.lastupdated or "", ("subsetted",) if resource.subsetted else ())
+def origin(resource: Resource, kind: str, id_: str | None, meta: Any) -> Origin:
+    """Where a record comes from: `Type/id/_history/version`, as far as the server or its own bytes say."""
+    version, lastupdated = resource.version, resource.lastupdated
+    if meta is not None:
+        version, lastupdated = version or meta.f_version, lastupdated or meta.f_lastupdated
+    if id_ is None and resource.id is None:
+        source = f"{kind}/#{sha256(resource.body).hexdigest()}"
+    else:
+        source = f"{kind}/{resource.id or id_}"
+    if version:
+        source = f"{source}/_history/{version}"
+    return Origin(source, lastupdated or "", ("subsetted",) if resource.subsetted else ())
 
 
 class About(Struct, frozen=True, gc=False):

@@ -135,7 +135,8 @@ def _concept(shape: "Shape", hole: Hole, value: str) -> dict[str, Any]:
     row = shape.tables[hole.table].preferred(value)
     if row is None:
         raise Refused(f"{shape.name}: {hole.name}: no row of {hole.table}.csv is there to write")
-    return {"coding": [{"system": row["system"], "code": row["code"]}]}
+    display = {"display": row["display"]} if row["display"] else {}
+    return {"coding": [{"system": row["system"], "code": row["code"], **display}]}
 
 
 def _merged(out: dict[str, Any]) -> dict[str, Any]:

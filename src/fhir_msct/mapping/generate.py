@@ -27,8 +27,10 @@ STEPS: dict[str, selection.Pick] = {"normal": ranges.normal}
 class Generated:
     """The reading function of one template, with the picks and choices that the editor shares."""
 
-    def __init__(self, template: Template, tables: dict[str, Any], also: Iterable[str] = ()) -> None:
-        self.template = template
+    def __init__(
+        self, template: Template, tables: dict[str, Any], also: Iterable[str] = (), *, siblings: bool = True
+    ) -> None:
+        self.template, self.siblings = template, siblings
         self.scope: dict[str, Any] = {
             "Aside": Aside,
             "When": When,
@@ -230,7 +232,9 @@ class Generated:
             self.decimal(hole, x, at, depth)
         else:
             self.text(hole, x, at, depth, selected)
-        sibling = not (hole.private or hole.table or field.key.endswith("[x]") or field.element.many)
+        sibling = self.siblings and not (
+            hole.private or hole.table or field.key.endswith("[x]") or field.element.many
+        )
         if sibling and not r4.is_complex(field.element.kind):
             self.say(
                 depth, f"if {v}.f__{field.key} is not None and (r := absent_reason({v}.f__{field.key})):"
@@ -300,7 +304,7 @@ class Generated:
             else:
                 value = f"str({y}, 'utf-8')" if r4.is_complex(kind) else y
                 self.say(depth + 1, f"{h} = When({kind!r}, {value})")
-        for kind in kinds:
+        for kind in kinds if self.siblings else ():
             if not r4.is_complex(kind):
                 y = f"{v}.f__{r4.named(field.element.base, kind)}"
                 self.say(

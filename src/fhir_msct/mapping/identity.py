@@ -1,6 +1,5 @@
 """Which resource this is: what its bytes, its Bundle and its archive say of type, id and version."""
 
-import hashlib
 from typing import Any
 
 import msgspec
@@ -34,34 +33,17 @@ def resource_of(given: Any) -> Resource:
     return Resource("", None, msgspec.json.Encoder(decimal_format="number").encode(given))
 
 
-def identified(resource: Resource, kind: str, id_: str | None, meta: structs.Meta | None) -> Resource:
-    """A resource with what its own bytes say of its identity, where nobody else has said it."""
-    where = resource.where
-    if resource.id is None and id_ is None:
-        where = f"{resource.type or kind}/#{hashlib.sha256(resource.body).hexdigest()}"
-    return Resource(
-        type=resource.type or kind,
-        id=resource.id or id_,
-        body=resource.body,
-        version=resource.version or (meta.f_version if meta else None),
-        lastupdated=resource.lastupdated or (meta.f_lastupdated if meta else None),
-        full_url=resource.full_url,
-        subsetted=resource.subsetted,
-        same_id=resource.same_id,
-        where=where,
-    )
-
-
 def aside(resource: Resource, why: Aside) -> Reading:
     """A resource set aside, named as well as its bytes allow."""
     try:
         said = head(resource.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         said = Head()
-    found = identified(resource, said.resourceType or "", said.id, said.meta)
+    kind, id_ = resource.type or said.resourceType or "", resource.id or said.id
     # A file says nothing more about a resource that has an id, and a server has no file.
-    where = f"{why.where} in {resource.where}" if found.id is None and resource.where else why.where
-    row = SetAside(found.type, found.id or "", origin(found).source, why.reason, why.detail, where)
+    where = f"{why.where} in {resource.where}" if id_ is None and resource.where else why.where
+    source = origin(resource, kind, said.id, said.meta).source
+    row = SetAside(kind, id_ or "", source, why.reason, why.detail, where)
     return Reading(set_aside=(row,))
 
 

@@ -8,7 +8,6 @@ import msgspec
 from fhir_msct.mapping import identity, structs
 from fhir_msct.mapping.codes import CodeTable
 from fhir_msct.mapping.context import Context, origin
-from fhir_msct.mapping.derived import BUILDERS
 from fhir_msct.mapping.reading import Aside, Reading
 from fhir_msct.mapping.recognition import TransplantScope
 from fhir_msct.mapping.rows import Row
@@ -124,11 +123,10 @@ class Kind:
                 return Reading(out=OWN_OUTCOME)
             if tag.f_code == SUBSETTED:
                 resource = msgspec.structs.replace(resource, subsetted=True)
-        resource = identity.identified(resource, self.kind, found[0].o.f_id, meta)
         if resource.same_id:
             return identity.aside(resource, Aside("same-id", self.kind))
-        make, at = BUILDERS[shape.name.split("-")[0]], origin(resource)
-        made = tuple([make(one, known, at, context) for one in found])
+        at = origin(resource, self.kind, found[0].o.f_id, meta)
+        made = tuple([shape.build(one, known, at, context) for one in found])
         for one in made:
             if one.__class__ is Aside:
                 return identity.aside(resource, one)

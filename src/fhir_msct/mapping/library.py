@@ -19,6 +19,7 @@ from fhir_msct.mapping import codes, identity, rows, structs, template
 from fhir_msct.mapping.context import Context
 from fhir_msct.mapping.derived import BUILDERS
 from fhir_msct.mapping.kind import NOT_READ, Kind
+from fhir_msct.mapping.ndjson import is_utf8, numbered_lines
 from fhir_msct.mapping.reading import Aside, Reading
 from fhir_msct.mapping.shape import NOBODY, Shape
 from fhir_msct.mapping.subjects import Patients
@@ -71,15 +72,13 @@ class Mapping:
     def reading(self, resource: Resource, context: Context) -> Reading:
         """The reading of one resource of the archive, in the study's context."""
         body = resource.body
-        try:
-            if not body.isascii():
-                body.decode()
-            kind = self.kinds.get(resource.type)
-            if kind is not None:
-                return kind.read(resource, context)
-            peeked = self.peek(body)
-        except UnicodeDecodeError:
+        if not body.isascii() and not is_utf8(body):
             return identity.aside(resource, Aside("not-utf8"))
+        kind = self.kinds.get(resource.type)
+        if kind is not None:
+            return kind.read(resource, context)
+        try:
+            peeked = self.peek(body)
         except (msgspec.DecodeError, RecursionError) as error:
             return identity.aside(resource, identity.broken(body, error))
         return self.peeked(resource, peeked, context)
@@ -96,25 +95,26 @@ class Mapping:
 
     def read_ndjson(self, path: Path | str, *, patients: Patients | None = None) -> Iterator[Reading]:
         """The reading of every line of a file, streaming; a bad line costs one line."""
-        context, peek = self.context_for(patients or NOBODY), self.peek
+        context, peek, name = self.context_for(patients or NOBODY), self.peek, Path(path).name
         judges = {name: kind.judge for name, kind in self.kinds.items()}
-        path = Path(path)
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    if not line.isascii():
-                        line.decode()
-                    peeked = peek(line)
-                    known = judges[peeked.f_resourceType](peeked)
-                except (UnicodeDecodeError, msgspec.DecodeError, RecursionError, KeyError):
-                    if body := line.strip():  # whatever is wrong, or no type of ours: the slow road says
-                        yield self.reading(Resource("", None, body, where=f"{path.name}:{number}"), context)
+        for number, line in numbered_lines(Path(path)):
+            try:
+                peeked = peek(line)
+                known = judges[peeked.f_resourceType](peeked)
+                quick = line.isascii() or is_utf8(line)
+            except (msgspec.DecodeError, RecursionError, KeyError):
+                quick = (
+                    False  # whatever is wrong with it, or that it is of no type of ours: the slow road says
+                )
+                if not line.strip():
                     continue
-                if isinstance(known, Reading):  # most of what a hospital sends ends here
-                    yield known
-                else:
-                    found = Resource("", None, line, where=f"{path.name}:{number}")
-                    yield self.kinds[peeked.f_resourceType].read_known(found, known, context)
+            if not quick:
+                yield self.reading(Resource("", None, line, where=f"{name}:{number}"), context)
+            elif isinstance(known, Reading):  # most of what a hospital sends ends here
+                yield known
+            else:
+                found = Resource("", None, line, where=f"{name}:{number}")
+                yield self.kinds[peeked.f_resourceType].read_known(found, known, context)
 
     def write(self, record: Any, onto: bytes | None = None, *, patients: Patients = NOBODY) -> bytes:
         """The JSON bytes of a record: a new resource, or `onto` with only the changed values replaced.

@@ -56,9 +56,12 @@ class Meta(
     f_tag: tuple[Coding, ...] | None = None
 
 
-def resource_struct(template: Template) -> type[msgspec.Struct]:
-    """The struct of a whole resource: the template's holes, the guards, `meta` and `identifier`."""
-    fields = _fields([template.root], skip=template.scope_field)
+def resource_struct(template: Template, *, siblings: bool = True) -> type[msgspec.Struct]:
+    """The struct of a whole resource: the template's holes, the guards, `meta` and `identifier`.
+
+    Without `siblings` there is no room for the `_` members of primitives: for bodies that hold none.
+    """
+    fields = _fields([template.root], siblings, skip=template.scope_field)
     fields = {"resourceType": str, **fields, "meta": Meta}
     fields.setdefault("identifier", Raw)
     fields.setdefault("contained", Raw)
@@ -77,17 +80,17 @@ def _define(name: str, fields: dict[str, Any]) -> type[msgspec.Struct]:
     return msgspec.defstruct(name.replace(".", "_"), typed, rename=rename, frozen=True, gc=False)
 
 
-def _fields(objects: list[Object], skip: Field | None = None) -> dict[str, Any]:
+def _fields(objects: list[Object], siblings: bool, skip: Field | None = None) -> dict[str, Any]:
     """One set of fields for all template objects that share a place."""
     groups: dict[str, list[Field]] = defaultdict(list)
     for field in (f for o in objects for part in o.parts() for f in part.fields if f is not skip):
         groups[field.key].append(field)
     fields: dict[str, Any] = {}
     for key, group in groups.items():
-        _choice_guards(group[0], fields)
+        _choice_guards(group[0], fields, siblings)
         if not key.endswith("[x]"):
-            fields[key] = _type_of(group)
-            if not r4.is_complex(group[0].element.kind):
+            fields[key] = _type_of(group, siblings)
+            if siblings and not r4.is_complex(group[0].element.kind):
                 fields["_" + key] = Raw
     kind = objects[0].kind
     if kind in ("Quantity", "Period"):
@@ -100,7 +103,7 @@ def _fields(objects: list[Object], skip: Field | None = None) -> dict[str, Any]:
     return fields
 
 
-def _choice_guards(field: Field, fields: dict[str, Any]) -> None:
+def _choice_guards(field: Field, fields: dict[str, Any], siblings: bool) -> None:
     """Room for every kind of a choice, so that another kind than the named one is seen."""
     whole = field.key.endswith("[x]")
     for kind in field.element.kinds:
@@ -109,12 +112,12 @@ def _choice_guards(field: Field, fields: dict[str, Any]) -> None:
             fields[name] = Period
         elif whole and not r4.is_complex(kind):
             fields[name] = _PRIMITIVES.get(kind, str)
-            fields["_" + name] = Raw
+            fields.update({"_" + name: Raw} if siblings else {})
         else:
             fields.setdefault(name, Raw)
 
 
-def _type_of(group: list[Field]) -> Any:
+def _type_of(group: list[Field], siblings: bool) -> Any:
     """The Python type of one JSON member that all these fields share."""
     nodes = [field.node for field in group]
     first = nodes[0]
@@ -123,10 +126,10 @@ def _type_of(group: list[Field]) -> Any:
         if any(isinstance(part, Hole) for part in parts):
             return tuple[Concept, ...]
         objects = [part for part in parts if isinstance(part, Object)]
-        return tuple[_define(objects[0].kind, _fields(objects)), ...]  # type: ignore[misc]
+        return tuple[_define(objects[0].kind, _fields(objects, siblings)), ...]  # type: ignore[misc]
     if isinstance(first, Object):
         objects = [node for node in nodes if isinstance(node, Object)]
-        return _define(objects[0].kind, _fields(objects))
+        return _define(objects[0].kind, _fields(objects, siblings))
     if isinstance(first, Hole) and first.table:
         return Concept
     kind = group[0].element.kind

@@ -56,7 +56,8 @@ def outcomes(folder: Path, plan: Plan, *, say: Callable[[str], None]) -> Outcome
     records = StudyRecords(**tables)
     results = analyse(records, plan, cut)
     facts = {"data_cut": cut.isoformat() if cut else None}
-    with stage(folder, "outcomes", inputs=paths.values(), complete=complete, **facts) as out:
+    inputs = [*paths.values(), folder / "study.toml"]
+    with stage(folder, "outcomes", inputs=inputs, complete=complete, **facts) as out:
         for name, kind in OUTPUTS.items():
             (out / f"{name}.csv").write_bytes(csv_bytes(getattr(results, name), kind))
     report = _report(records, results, cut, complete)

@@ -16,11 +16,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fhir_msct import data
 from fhir_msct.archive.fingerprint import fingerprint
 from fhir_msct.archive.store import FILE
 from fhir_msct.errors import InputError, MsctError
 
 RUN = "run.json"
+SHIPPED = "the shipped mappings"
+"""How run.json names the protocol and the code tables that every stage rests on."""
 LIBRARIES = ("msgspec", "scipy", "pandas", "fhir.resources", "httpx")
 
 
@@ -40,7 +43,8 @@ def stage(study: Path, name: str, *, inputs: Iterable[Path], complete: bool, **f
         yield fresh
         facts |= {"complete": complete, "started": started, "finished": _now()}
         outputs = {path.name: _hash(path) for path in sorted(fresh.iterdir())}
-        document = {**_versions(), **facts, "inputs": hashes(study, inputs), "outputs": outputs}
+        made_from = {SHIPPED: _hash(data.mappings()), **hashes(study, inputs)}
+        document = {**_versions(), **facts, "inputs": made_from, "outputs": outputs}
         (fresh / RUN).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
         if target.exists():
             target.replace(old)
@@ -64,9 +68,10 @@ def run_of(study: Path, name: str) -> dict[str, Any]:
 
 
 def stale(study: Path, name: str) -> list[str]:
-    """The inputs of a stage that changed since it ran, as paths inside the study folder."""
+    """The inputs of a stage that changed since it ran, as paths inside the study folder (and SHIPPED)."""
     before = run_of(study, name)["inputs"]
-    now = hashes(study, [study / path for path in before])
+    now = hashes(study, [study / path for path in before if path != SHIPPED])
+    now[SHIPPED] = _hash(data.mappings())
     return [path for path, digest in before.items() if now[path] != digest]
 
 
