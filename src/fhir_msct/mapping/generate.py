@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fhir_msct.mapping import r4, ranges, selection
+from fhir_msct.mapping import hole_lines, r4, ranges, selection
 from fhir_msct.mapping.absence import absent_reason
 from fhir_msct.mapping.reading import Aside
 from fhir_msct.mapping.structs import NUMBERS
@@ -62,6 +62,11 @@ class Generated:
         """One line of the generated function."""
         self.lines.append("    " * depth + text)
 
+    def say_all(self, depth: int, lines: Iterable[str]) -> None:
+        """Several lines, which bring their own further depth."""
+        for text in lines:
+            self.say(depth, text)
+
     def fresh(self, letter: str) -> str:
         """A variable name that no other part of the function uses."""
         self.count += 1
@@ -77,10 +82,8 @@ class Generated:
             self.say(
                 1, f"if o.f_implicitRules is not None: return Aside('implicit-rules', '{kind}.implicitRules')"
             )
-        if {"subject", "when"} <= set(self.names):
-            self.say(1, "who = lambda: ctx.who(h_subject, h_when)")
-        else:
-            self.say(1, "who = None")
+        depends = {"subject", "when"} <= set(self.names) and template.steps
+        self.say(1, "who = lambda: ctx.who(h_subject, h_when)" if depends else "who = None")
         needed = self.object(template.root, "o", kind, 1)
         if template.each is None:
             self.require(needed, 1)
@@ -199,7 +202,7 @@ class Generated:
         self.say(depth + 1, f"if {n} is not None:")
         self.say(depth + 2, f"{w} = {w}[{n}]")
         if isinstance(item, Hole):
-            self.concept(item, w, at, depth + 2)
+            self.say_all(depth + 2, hole_lines.concept(item, w, at))
         else:
             self.require(self.object(item, w, f"{at}[]", depth + 2, selected=True), depth + 2)
 
@@ -217,99 +220,13 @@ class Generated:
         self, field: Field, hole: Hole, v: str, at: str, depth: int, selected: bool
     ) -> list[tuple[str, str]]:
         """One hole; returns it where it must not stay empty."""
-        x, h = f"{v}.f_{field.key}", f"h_{hole.name}"
         if field is self.template.scope_field or hole.name not in self.names:
             return []
-        if field.key.endswith("[x]"):
-            self.choice(field, hole, v, at[:-3], depth)
-        elif hole.table:
-            self.concept(hole, x, at, depth)
-        elif field.key == "reference" and hole.before.endswith("/"):
-            self.reference(hole, v, x, at, depth)
-        elif field.element.many or r4.is_complex(field.element.kind):
-            self.say(depth, f"if {x} is not None: {h} = str({x}, 'utf-8')")
-        elif field.element.kind in NUMBERS:
-            self.decimal(hole, x, at, depth)
-        else:
-            self.text(hole, x, at, depth, selected)
-        sibling = self.siblings and not (
-            hole.private or hole.table or field.key.endswith("[x]") or field.element.many
-        )
-        if sibling and not r4.is_complex(field.element.kind):
-            self.say(
-                depth, f"if {v}.f__{field.key} is not None and (r := absent_reason({v}.f__{field.key})):"
-            )
-            self.say(depth + 1, f"why += (({hole.name!r}, r),)")
+        lines = hole_lines.read(field, hole, v, at, selected)
+        if self.siblings:
+            lines += hole_lines.siblings(field, hole, v)
+        self.say_all(depth, lines)
         return [] if hole.optional else [(hole.name, at)]
-
-    def decimal(self, hole: Hole, x: str, at: str, depth: int) -> None:
-        """A number, digit for digit, with its text beside it: `Decimal` keeps digits, not spelling."""
-        self.say(depth, f"if {x} is not None:")
-        self.say(depth + 1, f"try: h_{hole.name} = Decimal(t := str({x}, 'ascii'))")
-        self.say(
-            depth + 1, f"except (ArithmeticError, UnicodeDecodeError): return Aside('not-a-number', {at!r})"
-        )
-        self.say(depth + 1, f"h_{hole.name}_text = t")
-
-    def text(self, hole: Hole, x: str, at: str, depth: int, selected: bool) -> None:
-        """A primitive with, perhaps, constant text round the hole."""
-        h = f"h_{hole.name}"
-        self.say(depth, f"{h} = {x}")
-        if hole.before or hole.after:
-            test = f"{h}.startswith({hole.before!r}) and {h}.endswith({hole.after!r})"
-            self.say(depth, f"if {h} is not None:")
-            self.say(depth + 1, f"if not ({test}): return Aside('constant', {at!r})")
-            self.say(depth + 1, f"{h} = {h}[{len(hole.before)}:{-len(hole.after) or None}]")
-        if hole.allowed and not (selected and not hole.optional):
-            self.say(
-                depth,
-                f"if {h} is not None and {h} not in {hole.allowed!r}: return Aside('not-allowed', {at!r})",
-            )
-
-    def reference(self, hole: Hole, v: str, x: str, at: str, depth: int) -> None:
-        """A reference in every shape that can be resolved."""
-        kind, h = hole.before[:-1], f"h_{hole.name}"
-        if kind == "Patient":
-            self.say(depth, f"{h} = ctx.resolve({x}, {v}.f_identifier, o)")
-            self.say(depth, f"if {h} is None: return Aside('subject-unresolved', {at!r})")
-        else:
-            self.say(depth, f"if {x} is not None and ({h} := local_id({kind!r}, {x}, ctx.base)) is None:")
-            self.say(depth + 1, f"return Aside('constant', {at!r})")
-
-    def concept(self, hole: Hole, x: str, at: str, depth: int) -> None:
-        """A coding that its table lists; two that mean different things contradict each other."""
-        h = f"h_{hole.name}"
-        self.say(depth, f"if {x} is not None:")
-        self.say(depth + 1, f"for c in {x}.f_coding or ():")
-        self.say(depth + 2, f"if (m := T_{hole.table}.get(c.f_code)) and (m := m.get(c.f_system or '')):")
-        self.say(
-            depth + 3, f"if {h} is not None and {h} != m.value: return Aside('codes-contradict', {at!r})"
-        )
-        self.say(depth + 3, f"{h} = m.value")
-
-    def choice(self, field: Field, hole: Hole, v: str, at: str, depth: int) -> None:
-        """Any kind that R4 allows there; of something with dates only a date, an instant or a period."""
-        h, kinds = f"h_{hole.name}", field.element.kinds
-        dates = "Period" in kinds
-        for kind in kinds:
-            y = f"{v}.f_{r4.named(field.element.base, kind)}"
-            self.say(depth, f"if {y} is not None:")
-            if dates and kind not in r4.DATE_KINDS:
-                self.say(depth + 1, f"return Aside('date-kind', '{r4.named(at, kind)}')")
-                continue
-            self.say(depth + 1, f"if {h} is not None: return Aside('choice-twice', {at!r})")
-            if kind == "Period":
-                self.say(depth + 1, f"if {y}.f_start is None: return Aside('no-date', '{at}Period.start')")
-                self.say(depth + 1, f"{h} = When('Period', {y}.f_start, {y}.f_end)")
-            else:
-                value = f"str({y}, 'utf-8')" if r4.is_complex(kind) else y
-                self.say(depth + 1, f"{h} = When({kind!r}, {value})")
-        for kind in kinds if self.siblings else ():
-            if not r4.is_complex(kind):
-                y = f"{v}.f__{r4.named(field.element.base, kind)}"
-                self.say(
-                    depth, f"if {y} is not None and (r := absent_reason({y})): why += (({hole.name!r}, r),)"
-                )
 
 
 def _hole(field: Field) -> Hole:

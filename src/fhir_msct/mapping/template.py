@@ -113,6 +113,15 @@ class Template(NamedTuple):
         return None
 
     @property
+    def steps(self) -> bool:
+        """Whether a named step picks an item of a list."""
+        return any(
+            isinstance(field.node, Items) and field.node.step not in ("", "each")
+            for part in self.root.parts()
+            for field in part.fields
+        )
+
+    @property
     def holes(self) -> dict[str, tuple[Field, Hole]]:
         """The record's fields: every hole that is not private, by name (the first where it stands twice)."""
         found: dict[str, tuple[Field, Hole]] = {}
