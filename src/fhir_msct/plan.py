@@ -1,4 +1,4 @@
-"""The protocol as typed data: `study.toml`, `endpoints.toml` and `parameters.csv`, and what to pull.
+"""The protocol as it was written down: `study.toml`, `endpoints.toml` and `parameters.csv`, read and checked.
 
 The shipped files are the defaults; a study folder's `study.toml` overrides them key by key. An
 unknown key, a wrong type or a window that overlaps another is an error that names file and key.
@@ -9,172 +9,56 @@ import itertools
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfoNotFoundError
 
 import msgspec
-from msgspec import Struct, field
 
 from fhir_msct import data
 from fhir_msct.dates import calendar_date
 from fhir_msct.errors import ConfigError
+from fhir_msct.protocol import (
+    Accept,
+    Cohort,
+    Course,
+    Endpoint,
+    Parameter,
+    Plan,
+    Pull,
+    Push,
+    Recurrence,
+    Safety,
+    Section,
+    Server,
+    Statistics,
+    StudyKeys,
+    Visit,
+    Wanted,
+)
+
+__all__ = [
+    "Accept",
+    "Cohort",
+    "Course",
+    "Endpoint",
+    "Parameter",
+    "Plan",
+    "Pull",
+    "Push",
+    "Recurrence",
+    "Safety",
+    "Server",
+    "Statistics",
+    "StudyKeys",
+    "Visit",
+    "Wanted",
+    "load",
+]
 
 T = TypeVar("T")
 
 
-class _Section(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    pass
-
-
-class StudyKeys(_Section, frozen=True, kw_only=True):
-    id: str
-    title: str = ""
-    timezone: str | None = None
-    data_cut: str | None = None
-    """An ISO date, "none", or nothing: then the server's clock at the last complete pull decides."""
-
-
-class Server(_Section, frozen=True, kw_only=True):
-    url: str | None = None
-    kind: Literal["hospital", "research"] = "hospital"
-    auth: Literal["none", "bearer"] = "none"
-    token_file: str | None = None
-
-
-class Push(_Section, frozen=True, kw_only=True):
-    url: str | None = None
-    same_as_source: bool = False
-
-
-class Cohort(_Section, frozen=True, kw_only=True):
-    patients: tuple[str, ...] = ()
-    group: str | None = None
-    research_study: str | None = None
-    diagnosis: tuple[str, ...] = ()
-    basis: str | None = None
-
-
-class Pull(_Section, frozen=True, kw_only=True):
-    scope: Literal["types", "codes"] = "types"
-    page_size: int = 100
-
-
-class Accept(_Section, frozen=True, kw_only=True):
-    accept_status: tuple[str, ...] = ("final", "amended", "corrected")
-    accept_event_status: tuple[str, ...] = ("completed",)
-    accept_verification: tuple[str, ...] = ("confirmed",)
-    identifier_system: str | None = None
-
-
-class Course(_Section, frozen=True, kw_only=True):
-    repeat_within_days: int
-    trusted: tuple[str, ...]
-
-
-class Visit(_Section, frozen=True, kw_only=True):
-    """A scheduled visit: days of the course (no day 0) from which a value is taken, and its target."""
-
-    name: str
-    start: int = field(name="from")
-    stop: int = field(name="to")
-    target: int
-
-
-class Statistics(_Section, frozen=True, kw_only=True):
-    exact_pairs: int
-    conf: float
-    min_ci_n: int
-
-
-class Recurrence(_Section, frozen=True, kw_only=True):
-    terms: tuple[str, ...]
-    states: tuple[str, ...]
-    laboratory: bool = False
-    enzymes: tuple[str, ...]
-    enzyme_times_nadir: int = 2
-    strengths: tuple[str, ...]
-    strength_below_best: int = 20
-
-
-class Safety(_Section, frozen=True, kw_only=True):
-    sources: tuple[str, ...] = ()
-
-
-class Endpoint(_Section, frozen=True, kw_only=True):
-    """One family of endpoints; `paramcds` expands it to `<id>_<paramcd>` when there are several."""
-
-    id: str
-    rule: Literal[
-        "ever_better", "response", "change", "normal", "finding_improved",
-        "recurrence", "retreated", "death", "event",
-    ]  # fmt: skip
-    course: int
-    populations: tuple[Literal["INFUSED", "EVALUABLE", "ABN"], ...]
-    words: str
-    source: str
-    paramcds: tuple[str, ...] = ()
-    avisit: str = ""
-    threshold: int | None = None
-    finding: str = ""
-    judgement: str = ""
-    event: str = ""
-
-    def name(self, paramcd: str) -> str:
-        """The endpoint's code for one parameter: `RESP20_CK`; `CKNORM` names its parameter itself."""
-        return f"{self.id}_{paramcd}" if len(self.paramcds) > 1 else self.id
-
-
-class Parameter(Struct, frozen=True, kw_only=True):
-    """What is measured under one `paramcd`, in which unit, and which direction is better."""
-
-    paramcd: str
-    param: str
-    study_unit: str
-    direction: Literal["lower", "higher", ""]
-    low: int | None
-    high: int | None
-    scale: str
-    enzyme: bool
-    sided: bool
-    """Scored on one side of the body, so that values of two sides are never compared (rule D12)."""
-    baseline_from: int
-    baseline_to: int
-
-
-class Plan(Struct, frozen=True, kw_only=True):
-    """Everything that is decided before the first number is read."""
-
-    study: StudyKeys
-    server: Server
-    push: Push
-    cohort: Cohort
-    pull: Pull
-    records: Accept
-    course: Course
-    visits: tuple[Visit, ...]
-    statistics: Statistics
-    recurrence: Recurrence
-    safety: Safety
-    endpoints: tuple[Endpoint, ...]
-    parameters: dict[str, Parameter]
-
-    @property
-    def zone(self) -> ZoneInfo | None:
-        """The study's time zone (rule D1), if it has one."""
-        return ZoneInfo(self.study.timezone) if self.study.timezone else None
-
-
-class Wanted(Struct, frozen=True, kw_only=True):
-    """What to ask a source for: types, and how the cohort is found. Knows nothing of the trial."""
-
-    types: tuple[str, ...]
-    cohort: Cohort
-    codes: dict[str, tuple[str, ...]] = {}
-    """Per type, `system|code` to ask for when only the study's codes may be pulled; else empty."""
-    page_size: int = 100
-
-
-class _File(_Section, frozen=True, kw_only=True):
+class _File(Section, frozen=True, kw_only=True):
     study: StudyKeys
     server: Server
     push: Push
@@ -205,19 +89,19 @@ def load(folder: Path | None = None) -> Plan:
     if isinstance(cut, date):
         tree["study"]["data_cut"] = cut.isoformat()
     checked = _convert(tree, _File, at)
-    endpoints = _convert(_toml(shipped / "endpoints.toml"), _Endpoints, shipped / "endpoints.toml")
+    own = folder / "mappings" if folder is not None else None
     parts = {f: getattr(checked, f) for f in _File.__struct_fields__ if f != "visit"}
     plan = Plan(
         **parts,
         visits=_disjoint(checked.visit, at),
-        endpoints=endpoints.endpoint,
-        parameters=_parameters(shipped / "parameters.csv"),
+        endpoints=_endpoints(shipped, own),
+        parameters=_parameters(shipped, own),
     )
     _check(plan, at)
     return plan
 
 
-class _Endpoints(_Section, frozen=True, kw_only=True):
+class _Endpoints(Section, frozen=True, kw_only=True):
     endpoint: tuple[Endpoint, ...]
 
 
@@ -241,7 +125,19 @@ def _convert(tree: dict[str, Any], kind: type[T], path: Path) -> T:
     try:
         return msgspec.convert(tree, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{path}: {_said(error)}") from None
+
+
+def _said(error: msgspec.ValidationError) -> str:
+    """`study.colour: unknown key`, in place of the decoder's own words."""
+    what, _, where = str(error).partition(" - at `$")
+    where = where.strip("`").lstrip(".")
+    if "unknown field" in what:
+        key = what.split("`")[1]
+        return (
+            f"{where + '.' if where else ''}{key}: unknown key: see the comments that `fhir-msct init` writes"
+        )
+    return f"{where}: {what[:1].lower()}{what[1:]}" if where else what
 
 
 def _disjoint(visits: tuple[Visit, ...], path: Path) -> tuple[Visit, ...]:
@@ -268,9 +164,38 @@ def _check(plan: Plan, path: Path) -> None:
             raise ConfigError(f"{path}: endpoint {endpoint.id}: no visit is called {endpoint.avisit}")
 
 
-def _parameters(path: Path) -> dict[str, Parameter]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["paramcd"]: _parameter(row) for row in csv.DictReader(file)}
+def _endpoints(shipped: Path, own: Path | None) -> tuple[Endpoint, ...]:
+    """The shipped endpoints; a study's own replace those of the same id, or are added."""
+    found: dict[str, Endpoint] = {}
+    for path in (folder / "endpoints.toml" for folder in (shipped, own) if folder is not None):
+        if path.is_file():
+            found |= {one.id: one for one in _convert(_toml(path), _Endpoints, path).endpoint}
+    return tuple(found.values())
+
+
+def _parameters(shipped: Path, own: Path | None) -> dict[str, Parameter]:
+    """The shipped parameters and a study's own. Raises ConfigError where the two contradict each other."""
+    found: dict[str, Parameter] = {}
+    for path in (folder / "parameters.csv" for folder in (shipped, own) if folder is not None):
+        for line, row in enumerate(_lines(path), 2):
+            try:
+                one = _parameter(row)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ConfigError(
+                    f"{path}:{line}: {type(error).__name__} {error}: see the shipped file"
+                ) from None
+            if found.setdefault(one.paramcd, one) != one:
+                raise ConfigError(
+                    f"{path}:{line}: {one.paramcd} is a parameter already, and not the same one"
+                )
+    return found
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return [*csv.DictReader(file)]
 
 
 def _parameter(row: dict[str, str]) -> Parameter:

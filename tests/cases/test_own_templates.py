@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from fhir_msct.data import mappings
-from fhir_msct.errors import MappingError
+from fhir_msct.errors import ConfigError, MappingError, UsageError
 from fhir_msct.mapping import template
 from fhir_msct.mapping.library import Mapping
 from fhir_msct.mapping.shape import Shape
+from fhir_msct.plan import load
 
 LOCAL = "https://hospital.example/codes"
 COLUMNS = "paramcd,system,code,relation,preferred,source,status,approved_by,approved_on\n"
@@ -138,3 +139,53 @@ def test_a_row_that_contradicts_a_shipped_one_names_both(own: Path) -> None:
     )
     with pytest.raises(MappingError, match=r"own codes\.csv:2 contradicts codes\.csv:2"):
         Mapping.load(own)
+
+
+def test_a_misspelt_table_is_refused_and_not_silently_unread(own: Path) -> None:
+    (own / "mappings" / "codes.cvs").write_text("", "utf-8")
+    with pytest.raises(MappingError, match=r"codes\.cvs: no table has this name"):
+        Mapping.load(own)
+
+
+def test_a_code_of_a_parameter_that_nobody_described_is_refused(own: Path) -> None:
+    (own / "mappings" / "codes.csv").write_text(f"{COLUMNS}GRIP,{LOCAL},GRIFF,equivalent,,x,C,,\n", "utf-8")
+    with pytest.raises(MappingError, match=r"own codes\.csv:2: no parameter GRIP"):
+        Mapping.load(own)
+
+
+def test_a_study_describes_parameters_and_endpoints_of_its_own(own: Path) -> None:
+    (own / "study.toml").write_text('[study]\nid = "grip"\n', "utf-8")
+    header = (mappings() / "parameters.csv").read_text("utf-8").splitlines()[0]
+    (own / "mappings" / "parameters.csv").write_text(
+        f"{header}\nGRIP,Grip strength (kg),kg,higher,0,,,,,-30,1,the study's protocol\n", "utf-8"
+    )
+    (own / "mappings" / "codes.csv").write_text(f"{COLUMNS}GRIP,{LOCAL},GRIFF,equivalent,,x,C,,\n", "utf-8")
+    (own / "mappings" / "units.csv").write_text(
+        "paramcd,system,unit,factor,study_unit,source,status\nGRIP,,kg,1,kg,the device's manual,C\n", "utf-8"
+    )
+    (own / "mappings" / "endpoints.toml").write_text(
+        '[[endpoint]]\nid = "RESP20"\nrule = "response"\nthreshold = 30\nparamcds = ["GRIP", "CK"]\n'
+        'course = 1\navisit = "M6"\npopulations = ["INFUSED"]\nwords = "stronger"\nsource = "protocol"\n',
+        "utf-8",
+    )
+    plan = load(own)
+    record = (
+        Mapping.load(own).read(resource({"valueQuantity": {"value": 21, "unit": "kg"}}, "GRIFF")).records[0]
+    )
+    assert (record.paramcd, record.aval, record.param) == ("GRIP", Decimal(21), "Grip strength (kg)")
+    mine = {endpoint.id: endpoint for endpoint in plan.endpoints}
+    assert (mine["RESP20"].threshold, mine["RESP20"].paramcds) == (30, ("GRIP", "CK"))
+    assert mine["CHG"].rule == "change"
+
+
+def test_a_parameter_that_says_another_thing_of_a_shipped_one_is_refused(own: Path) -> None:
+    (own / "study.toml").write_text('[study]\nid = "x"\n', "utf-8")
+    header = (mappings() / "parameters.csv").read_text("utf-8").splitlines()[0]
+    (own / "mappings" / "parameters.csv").write_text(f"{header}\nCK,CK,ukat/L,lower,,,,Y,,-30,1,x\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"parameters\.csv:2: CK is a parameter already"):
+        load(own)
+
+
+def test_a_folder_that_is_not_there_holds_no_mappings(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no folder"):
+        Mapping.load(tmp_path / "none")

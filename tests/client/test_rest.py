@@ -9,8 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from fhir_msct.client.exchange import Sent
+from fhir_msct.client.body import Limits
+from fhir_msct.client.exchange import Exchange, Sent
 from fhir_msct.client.failures import Declined, PageGone, Unusable
+from fhir_msct.client.origin import Origin
 from fhir_msct.client.rest import Client
 from fhir_msct.errors import MsctError, ServerUnfit, Unreachable
 from lib.fake_fhir import (
@@ -541,7 +543,27 @@ def test_the_request_log_holds_routes_and_no_address(server: FakeFhir) -> None:
     assert all(one.bytes > 0 for one in log)
 
 
-def test_nothing_is_sent_to_an_address_that_is_not_ours(server: FakeFhir, client: Client) -> None:
-    with pytest.raises(MsctError):
-        list(client.search("Observation", ASKED, start="https://evil.test/fhir?page=2"))
+def test_nothing_is_sent_to_an_address_that_is_not_ours(server: FakeFhir) -> None:
+    exchange = Exchange(
+        Origin(BASE),
+        transport=server.transport,
+        token=CANARY,
+        user_agent="x",
+        patience=VirtualTime().patience(),
+        limits=Limits(),
+        on_sent=None,
+    )
+    for url in ("https://evil.test/fhir", "http://127.0.0.1:8099/other", "http://127.0.0.1:8100/fhir", ""):
+        with exchange, pytest.raises(MsctError):
+            exchange.send("GET", url, route="x")
     assert server.requests == []
+
+
+def test_a_search_goes_on_from_a_link_that_was_kept(server: FakeFhir, client: Client) -> None:
+    first = next(client.search("Observation", ASKED))
+    rest = [
+        one.id for page in client.search("Observation", ASKED, start=first.next) for one in page.resources
+    ]
+    assert rest == ALL[3:]
+    with pytest.raises(Unusable):
+        next(client.search("Observation", ASKED, start="https://evil.test/fhir?page=2"))

@@ -101,8 +101,9 @@ def test_d7_of_two_as_close_the_later_day_is_taken() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "taken"),
     [
-        ("updated=2024-07-01T10:00:00Z", "updated=2024-07-02T09:00:00Z", "b"),
-        ("updated=2024-07-02T09:00:00+09:00", "updated=2024-07-02T01:00:00Z", "b"),  # 00:00Z and 01:00Z
+        ("updated=2024-07-02T09:00:00Z", "updated=2024-07-01T10:00:00Z", "a"),
+        ("updated=2024-07-02T01:00:00Z", "updated=2024-07-02T09:00:00+09:00", "a"),  # 01:00Z and 00:00Z
+        ("updated=2024-07-02T09:00:00Z", "updated=2024-07-03T09:00:00Z", "b"),
         ("updated=2024-07-02T09:00:00Z status=corrected", "updated=2024-07-02T09:00:00Z", "a"),
         ("status=corrected", "", "a"),
     ],
@@ -253,6 +254,12 @@ def test_d7_the_two_sides_of_the_body_are_never_averaged() -> None:
         p1 MMT8 d183 50 side=left
     """)
     assert shown(results.analysis, "anl01fl why_not") == [[".", "day_conflict"]] * 2
+    results = analysed("""
+        p1 MSCT d1
+        p1 MMT8 d183 60 side=right
+        p1 MMT8 d183 50 side=right
+    """)
+    assert shown(results.analysis, "aval", anl01fl="Y") == [["55"]]
 
 
 def test_d8_a_value_outside_its_scale_is_kept_and_not_used() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fhir_msct.errors import InputError
-from fhir_msct.outcomes import Review, read_reviews
-from lib.people import analysed, changed, records, said, share, shown, table, visit
+from fhir_msct.outcomes import Review, open_courses, read_reviews
+from lib.people import PLAN, analysed, changed, records, said, share, shown, table, visit
 
 YES = Review(
     source="Procedure/t", version="1", decision="yes", by="investigator", on="2024-02-01", why="letter seen"
@@ -73,6 +73,21 @@ def test_d3_a_tier_that_is_not_trusted_waits_for_review_and_opens_nothing(tier: 
 @pytest.mark.parametrize("tier", ["product_code", "local_code"])
 def test_d3_product_code_and_local_code_open_a_course_by_themselves(tier: str) -> None:
     assert shown(records(f"p1 MSCT d1 tier={tier}").transplants, "course flags") == [["1", "."]]
+
+
+def test_d3_what_waits_for_review_does_not_move_the_courses_that_are_sure() -> None:
+    rows = records("""
+        p1 MSCT d-60 tier=text_only
+        p1 MSCT d1
+        p1 MSCT d20  tier=code_+_text
+        p1 MSCT d40
+    """).transplants
+    assert shown(rows, "course infusion") == [[".", "."], ["1", "1"], [".", "."], ["2", "2"]]
+
+
+def test_d3_opening_courses_again_changes_nothing() -> None:
+    rows = records("p1 MSCT d1 \n p1 MSCT d60 tier=text_only \n p1 MSCT 2024").transplants
+    assert open_courses(rows, PLAN) == rows
 
 
 def test_d3_a_review_opens_the_course_and_a_new_version_voids_it() -> None:
@@ -173,6 +188,26 @@ def test_d15_a_visit_not_yet_due_at_the_data_cut_leaves_the_denominator() -> Non
     assert (row.n, row.not_due, row.retreated, row.missing, row.n_infused) == (1, 2, 0, 0, 3)
     row = visit(due, "MMT8", "M6")
     assert (row.n, row.not_due, row.retreated, row.missing, row.n_infused) == (1, 0, 1, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        ("MSCT d213", "retreated"),  # M6 closes on day 213
+        ("MSCT d214", "no_value"),
+        ("died d213", "died"),
+        ("died d214", "no_value"),
+    ],
+)
+def test_d15_what_ends_follow_up_explains_a_gap_only_until_the_visits_window_closes(
+    event: str, why: str
+) -> None:
+    results = analysed(f"""
+        p1 MSCT d1
+        p1 MMT8 d-5 40
+        p1 {event}
+    """)
+    assert said(results, "p1", "RESP20_MMT8") == why
 
 
 def test_d15_a_death_before_the_value_is_no_response_whatever_the_value_says() -> None:

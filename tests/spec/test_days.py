@@ -153,6 +153,7 @@ def test_d6_an_unscheduled_value_is_kept_with_its_change_and_is_not_in_by_visit(
         ("2024", date(2024, 1, 1), date(2024, 12, 31)),
         ("2024-02", date(2024, 2, 1), date(2024, 2, 29)),
         ("2024-02-03", date(2024, 2, 3), date(2024, 2, 3)),
+        ("2024-12", date(2024, 12, 1), date(2024, 12, 31)),
         ("2024-13", None, None),
         ("", None, None),
     ],

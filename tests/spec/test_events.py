@@ -19,6 +19,8 @@ SOURCES = changed(safety={"sources": ("AdverseEvent",)})
         ("p1 ILD 2023", True),  # every day of 2023 is before
         ("p1 ILD 2024", False),  # most days of 2024 are not
         ("p1 ILD d-90 abated=d-10", False),
+        ("p1 ILD 2022 abated=2023", False),
+        ("p1 ILD 2022 abated=2024", True),  # not known to have ended before the infusion
         ("p1 ILD d-90 abated=d1", False),
         ("p1 ILD d-90 abated=d2", True),
         ("p1 ULCER d-90", False),
@@ -70,6 +72,11 @@ def test_d21_an_abatement_dated_after_the_infusion_is_improvement_too(abated: st
     """2024 alone could mean the day of the infusion."""
     results = analysed(f"p1 MSCT d1 \n p1 ULCER d-90 abated={abated}")
     assert said(results, "p1", "ULCIMP") == answer
+
+
+def test_d21_of_two_ulcers_the_first_that_ended_dates_the_improvement() -> None:
+    results = analysed("p1 MSCT d1 \n p1 ULCER d-90 abated=d80 \n p1 ULCER d-60 abated=d50")
+    assert shown([outcome(results, "p1", "ULCIMP")], "value adt") == table("abated 2024-02-19")
 
 
 def test_d21_an_abatement_after_the_data_cut_is_not_known_yet() -> None:
@@ -140,6 +147,8 @@ def test_a_subjects_age_is_in_whole_years_at_the_first_infusion() -> None:
         p5 born 2000-02-29
         p6 MSCT d1
         p6 born 2024-01-02
+        p7 MSCT d1
+        p7 born 2024-01-01
     """).subjects
     assert shown(rows, "usubjid age") == table("""
         p1 44
@@ -148,6 +157,7 @@ def test_a_subjects_age_is_in_whole_years_at_the_first_infusion() -> None:
         p4 .
         p5 22
         p6 .
+        p7 0
     """)
 
 

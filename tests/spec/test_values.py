@@ -102,10 +102,13 @@ def test_d9_what_a_comparator_leaves_open_is_never_dropped_from_n() -> None:
         p2 MSCT   d1
         p2 PTGVAS d-5  5
         p2 PTGVAS d183 4
+        p3 MSCT   d1
+        p3 PTGVAS d-5  5
+        p3 PTGVAS d183 <4
     """)
     for population in ("INFUSED", "EVALUABLE"):
         row = trial(results, "RESP20_PTGVAS", population)
-        assert (row.x, row.n, row.reason) == (1, 2, "cens:1")
+        assert (row.x, row.n, row.reason) == (2, 3, "cens:1")
 
 
 def test_d10_a_threshold_is_met_exactly_in_fractions_where_floats_would_miss_it() -> None:

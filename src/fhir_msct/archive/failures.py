@@ -17,7 +17,7 @@ _CODES: dict[int, tuple[type[MsctError], str]] = {
     sqlite3.SQLITE_NOTADB: (UsageError, "it is not an archive"),
     sqlite3.SQLITE_CORRUPT: (UsageError, "it is damaged: pull into a new folder, and keep this one"),
 }
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def spoken(error: sqlite3.Error | OSError, path: Path) -> MsctError:

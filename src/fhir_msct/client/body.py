@@ -104,7 +104,7 @@ def _decoded(member: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
         if out:
             yield out
         data = member.unconsumed_tail
-        if member.eof or (not data and len(out) < STEP):
+        if member.eof or not data:
             return
 
 

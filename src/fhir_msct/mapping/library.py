@@ -6,7 +6,7 @@ mapping.write(record, onto=original)  ->  the original's bytes with only that va
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Mapping as Dict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from fhir_msct import data, plan
-from fhir_msct.errors import MappingError, Refused
+from fhir_msct.errors import MappingError, Refused, UsageError
 from fhir_msct.mapping import codes, identity, rows, structs, template
 from fhir_msct.mapping.context import Context
 from fhir_msct.mapping.derived import BUILDERS
@@ -31,9 +31,11 @@ class Mapping:
     """Resources to records and back, by the templates, codes and units of one study."""
 
     def __init__(self, shipped: Path, own: Path | None, study: plan.Plan) -> None:
+        _refuse_unknown_files(shipped, own)
         self.tables = codes.load(shipped, own)
         self.units = Units(shipped, own)
         self.study = study
+        _refuse_unknown_parameters(self.tables["codes"].rows, study)
         self.shapes = _shapes(shipped, own, self.tables)
         words = rows.read(shipped, "words.csv", own)
         recognition = rows.read(shipped, "recognition.csv", own)
@@ -52,6 +54,8 @@ class Mapping:
         contradict each other; ConfigError for a study.toml that cannot be used.
         """
         home = Path(folder) if folder is not None else None
+        if home is not None and not home.is_dir():
+            raise UsageError(f"{home} is no folder: run `fhir-msct init {home}` first")
         if study is None:
             study = plan.load(home if home is not None and (home / "study.toml").is_file() else None)
         own = home / "mappings" if home is not None and (home / "mappings").is_dir() else None
@@ -209,6 +213,23 @@ _RECORDS: dict[type, str] = {
     Finding: "finding",
     DerivedOutcome: "outcome",
 }
+
+
+def _refuse_unknown_files(shipped: Path, own: Path | None) -> None:
+    """A misspelt name in a study's own mappings would be a row that nobody reads."""
+    known = {path.name for path in shipped.glob("*.csv")} | {"endpoints.toml"}
+    for path in sorted(own.iterdir()) if own is not None else ():
+        if path.name not in known and path.suffix not in (".json", ".md") and not path.name.startswith("."):
+            raise MappingError(f"{path}: no table has this name; there are {', '.join(sorted(known))}")
+
+
+def _refuse_unknown_parameters(lines: Iterable[rows.Row], study: plan.Plan) -> None:
+    for row in lines:
+        if row["paramcd"] not in study.parameters:
+            raise MappingError(
+                f"{row.place}: no parameter {row['paramcd']}; there are {', '.join(study.parameters)}: "
+                "add a row to the study's own mappings/parameters.csv"
+            )
 
 
 def _shapes(shipped: Path, own: Path | None, tables: Dict[str, codes.CodeTable]) -> dict[str, Shape]:

@@ -152,7 +152,7 @@ def parse(name: str, document: Mapping[str, Any], tables: frozenset[str]) -> Tem
     """
     kind = document.get("resourceType")
     if not isinstance(kind, str) or not r4.has(kind):
-        raise MappingError(f"{name}: resourceType: R4 has no mapped resource {kind!r}")
+        raise MappingError(f"{name}.json: resourceType: R4 has no mapped resource {kind!r}")
     reader = _Parser(name, tables)
     body = {key: value for key, value in document.items() if key not in ("resourceType", "@scope")}
     return Template(name, kind, reader.object(kind, body, kind), str(document.get("@scope", "")), tables)
@@ -165,7 +165,7 @@ class _Parser:
         self.name, self.tables = name, tables
 
     def wrong(self, path: str, why: str) -> MappingError:
-        return MappingError(f"{self.name}: {path}: {why}")
+        return MappingError(f"{self.name}.json: {path}: {why}")
 
     def object(self, kind: str, body: Mapping[str, Any], path: str) -> Object:
         if not r4.has(kind):

@@ -1,9 +1,10 @@
 """`fhir-msct report`: a study folder's files in, `report.html` out, written whole or not at all."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from fhir_msct.errors import MsctError
+from fhir_msct.archive.failures import spoken
 from fhir_msct.plan import Plan
 from fhir_msct.report.study_files import StudyFiles, read
 from fhir_msct.tasks import stage
@@ -46,8 +47,7 @@ def _replace(target: Path, content: bytes) -> None:
         fresh.write_bytes(content)
         fresh.replace(target)
     except OSError as error:
-        raise MsctError(
-            f"{target} cannot be written ({error.strerror}): nothing was changed there"
-        ) from error
-    finally:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        words = f"{target} cannot be written ({error.strerror}): nothing was changed there"
+        raise type(spoken(error, target))(words) from None

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from fhir_msct import data
+from fhir_msct.archive.failures import spoken
 from fhir_msct.archive.fingerprint import fingerprint
 from fhir_msct.archive.store import FILE
-from fhir_msct.errors import InputError, MsctError
+from fhir_msct.errors import InputError, UsageError
 
 RUN = "run.json"
 SHIPPED = "the shipped mappings"
@@ -32,10 +33,13 @@ def stage(study: Path, name: str, *, inputs: Iterable[Path], complete: bool, **f
     """A fresh folder to write one stage's files into; on success it replaces `study/name`.
 
     `inputs` are hashed into run.json, together with `complete` and any further `facts` (server, data
-    cut). Nothing is changed when the stage fails. Raises MsctError where the folder cannot be written.
+    cut). Nothing is changed when the stage fails. Raises UsageError where the folder may not be written,
+    Interrupted where the disk is full.
     """
     fresh, target, old = (study / text for text in (f".{name}.new", name, f".{name}.old"))
     started = _now()
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is a file, and this stage writes a folder of that name: move it away")
     try:
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -50,9 +54,8 @@ def stage(study: Path, name: str, *, inputs: Iterable[Path], complete: bool, **f
             target.replace(old)
         fresh.replace(target)
     except OSError as error:
-        raise MsctError(
-            f"{target} cannot be written ({error.strerror}): nothing was changed there"
-        ) from error
+        words = f"{target} cannot be written ({error.strerror}): nothing was changed there"
+        raise type(spoken(error, target))(words) from None
     finally:
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)

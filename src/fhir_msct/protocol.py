@@ -1,0 +1,158 @@
+"""The protocol's own words as types: sections of study.toml, visits, endpoints, parameters, the plan."""
+
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct, field
+
+
+class Section(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    pass
+
+
+class StudyKeys(Section, frozen=True, kw_only=True):
+    id: str
+    title: str = ""
+    timezone: str | None = None
+    data_cut: str | None = None
+    """An ISO date, "none", or nothing: then the server's clock at the last complete pull decides."""
+
+
+class Server(Section, frozen=True, kw_only=True):
+    url: str | None = None
+    kind: Literal["hospital", "research"] = "hospital"
+    auth: Literal["none", "bearer"] = "none"
+    token_file: str | None = None
+
+
+class Push(Section, frozen=True, kw_only=True):
+    url: str | None = None
+    same_as_source: bool = False
+
+
+class Cohort(Section, frozen=True, kw_only=True):
+    patients: tuple[str, ...] = ()
+    group: str | None = None
+    research_study: str | None = None
+    diagnosis: tuple[str, ...] = ()
+    basis: str | None = None
+
+
+class Pull(Section, frozen=True, kw_only=True):
+    scope: Literal["types", "codes"] = "types"
+    page_size: int = 100
+
+
+class Accept(Section, frozen=True, kw_only=True):
+    accept_status: tuple[str, ...] = ("final", "amended", "corrected")
+    accept_event_status: tuple[str, ...] = ("completed",)
+    accept_verification: tuple[str, ...] = ("confirmed",)
+    identifier_system: str | None = None
+
+
+class Course(Section, frozen=True, kw_only=True):
+    repeat_within_days: int
+    trusted: tuple[str, ...]
+
+
+class Visit(Section, frozen=True, kw_only=True):
+    """A scheduled visit: days of the course (no day 0) from which a value is taken, and its target."""
+
+    name: str
+    start: int = field(name="from")
+    stop: int = field(name="to")
+    target: int
+
+
+class Statistics(Section, frozen=True, kw_only=True):
+    exact_pairs: int
+    conf: float
+    min_ci_n: int
+
+
+class Recurrence(Section, frozen=True, kw_only=True):
+    terms: tuple[str, ...]
+    states: tuple[str, ...]
+    laboratory: bool = False
+    enzymes: tuple[str, ...]
+    enzyme_times_nadir: int = 2
+    strengths: tuple[str, ...]
+    strength_below_best: int = 20
+
+
+class Safety(Section, frozen=True, kw_only=True):
+    sources: tuple[str, ...] = ()
+
+
+class Endpoint(Section, frozen=True, kw_only=True):
+    """One family of endpoints; `paramcds` expands it to `<id>_<paramcd>` when there are several."""
+
+    id: str
+    rule: Literal[
+        "ever_better", "response", "change", "normal", "finding_improved",
+        "recurrence", "retreated", "death", "event",
+    ]  # fmt: skip
+    course: int
+    populations: tuple[Literal["INFUSED", "EVALUABLE", "ABN"], ...]
+    words: str
+    source: str
+    paramcds: tuple[str, ...] = ()
+    avisit: str = ""
+    threshold: int | None = None
+    finding: str = ""
+    judgement: str = ""
+    event: str = ""
+
+    def name(self, paramcd: str) -> str:
+        """The endpoint's code for one parameter: `RESP20_CK`; `CKNORM` names its parameter itself."""
+        return f"{self.id}_{paramcd}" if len(self.paramcds) > 1 else self.id
+
+
+class Parameter(Struct, frozen=True, kw_only=True):
+    """What is measured under one `paramcd`, in which unit, and which direction is better."""
+
+    paramcd: str
+    param: str
+    study_unit: str
+    direction: Literal["lower", "higher", ""]
+    low: int | None
+    high: int | None
+    scale: str
+    enzyme: bool
+    sided: bool
+    """Scored on one side of the body, so that values of two sides are never compared (rule D12)."""
+    baseline_from: int
+    baseline_to: int
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """Everything that is decided before the first number is read."""
+
+    study: StudyKeys
+    server: Server
+    push: Push
+    cohort: Cohort
+    pull: Pull
+    records: Accept
+    course: Course
+    visits: tuple[Visit, ...]
+    statistics: Statistics
+    recurrence: Recurrence
+    safety: Safety
+    endpoints: tuple[Endpoint, ...]
+    parameters: dict[str, Parameter]
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The study's time zone (rule D1), if it has one."""
+        return ZoneInfo(self.study.timezone) if self.study.timezone else None
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What to ask a source for: types, and how the cohort is found. Knows nothing of the trial."""
+
+    types: tuple[str, ...]
+    cohort: Cohort
+    codes: dict[str, tuple[str, ...]] = {}
+    """Per type, `system|code` to ask for when only the study's codes may be pulled; else empty."""
+    page_size: int = 100
