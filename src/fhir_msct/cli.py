@@ -5,6 +5,8 @@ object and nothing else. Exit codes: 0 complete, 2 incomplete or damaged input, 
 or lock, 4 conflict, 5 failed but resumable.
 """
 
+import os
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -65,6 +67,14 @@ def _unforeseen(error: Exception) -> str:
     return f"a defect ({type(error).__name__} at {where}): please report it; nothing was half-written"
 
 
+def _typed() -> str:
+    """What to type to get here again: `make demo` puts nothing on the PATH."""
+    if shutil.which("fhir-msct"):
+        return "fhir-msct"
+    script = Path(sys.executable).with_name("fhir-msct")
+    return os.path.relpath(script) if script.is_file() else f"{sys.executable} -m fhir_msct"
+
+
 def _show(report: Any, as_json: bool, lines: Iterable[str]) -> None:
     """A report as JSON, or in words."""
     if as_json:
@@ -89,7 +99,7 @@ def demo(
     """
     from fhir_msct.tasks.demo import demo as run_demo
 
-    typer.echo(run_demo(folder, say=say))
+    typer.echo(run_demo(folder, command=_typed(), say=say))
 
 
 @app.command()

@@ -33,6 +33,8 @@ def test_every_entry_keeps_its_own_bytes(resources: list[dict[str, Any]], space:
     found = cut(body).entries
     assert [entry.body for entry in found] == texts
     assert [body[entry.offset :][: len(text)] for entry, text in zip(found, texts, strict=True)] == texts
+    offsets = [entry.offset for entry in found]
+    assert offsets == sorted(set(offsets)), "the same bytes twice are two places"
 
 
 def test_all_that_an_entry_says_is_read() -> None:

@@ -81,16 +81,13 @@ class Patients:
         Raises ConfigError where two patients carry one identifier of that system.
         """
         self.base, self.system = base.rstrip("/") if base else None, system
-        self.usubjids: dict[str, str] = {}
+        self._named: dict[str, str] = {}
         self.replaced: dict[str, str] = {}
         self._people: dict[str, _Patient] = {}
         self._by_url: dict[str, str] = {}
         self._by_identifier: dict[tuple[str | None, str | None], str | None] = {}
         for resource in resources:
             self._add(resource)
-        for old in self.replaced:
-            if old in self.usubjids or self.system is None:
-                self.usubjids[old] = self.usubjids.get(self.last(old), self.last(old))
         if system is not None:
             self._check_unique(system)
 
@@ -110,7 +107,7 @@ class Patients:
             if known != person.id:
                 self._by_identifier[key] = None  # two people: it says nothing
             if self.system is not None and identifier.system == self.system and identifier.value:
-                self.usubjids[person.id] = identifier.value
+                self._named[person.id] = identifier.value
         for link in person.link or ():
             other = str((link.other or {}).get("reference") or "")
             if link.type == "replaced-by" and (newer := local_id("Patient", other, self.base)):
@@ -118,7 +115,7 @@ class Patients:
 
     def _check_unique(self, system: str) -> None:
         owners: dict[str, str] = {}
-        for patient, usubjid in sorted(self.usubjids.items()):
+        for patient, usubjid in sorted(self._named.items()):
             other = owners.setdefault(usubjid, self.last(patient))
             if other != self.last(patient):
                 raise ConfigError(
@@ -136,9 +133,9 @@ class Patients:
 
     def usubjid(self, patient: str) -> str | None:
         """The subject a patient is; None where an identifier system is asked for and the patient has none."""
-        if self.system is None and not self.replaced:
-            return patient
-        return self.usubjids.get(patient, None if self.system is not None else self.last(patient))
+        if self.system is None:
+            return self.last(patient) if self.replaced else patient
+        return self._named.get(self.last(patient)) or self._named.get(patient)
 
     def who(self, patient: str | None, when: When | None) -> Who:
         """Sex and age in whole years on the day."""

@@ -30,8 +30,10 @@ _ADDRESS = re.compile(r"\s*(url|same_as_source)\s*=")
 Say = Callable[[str], None]
 
 
-def demo(folder: Path, *, say: Say) -> str:
+def demo(folder: Path, *, command: str = "fhir-msct", say: Say) -> str:
     """The first screen of the synthetic trial, computed from a server and written back to it.
+
+    `command` is what the reader has to type to run the tool again.
 
     Raises UsageError for a folder that holds something else.
     """
@@ -42,10 +44,10 @@ def demo(folder: Path, *, say: Say) -> str:
         server.load(resources(data.fixtures() / "resources"))
         say(f"the synthetic trial is on a FHIR server at {server.url}")
         _write(folder / "study.toml", filled(_fixture_plan(), server.url))
-        return _story(folder, protocol.load(folder), say=say)
+        return _story(folder, protocol.load(folder), command, say=say)
 
 
-def _story(folder: Path, plan: Plan, *, say: Say) -> str:
+def _story(folder: Path, plan: Plan, command: str, *, say: Say) -> str:
     """From server to server; the screen at the end."""
     pulled = pull.pull(folder, plan, Mapping.load(folder, plan).wanted(), say=say)
     records.records(folder, plan, say=say)
@@ -58,7 +60,7 @@ def _story(folder: Path, plan: Plan, *, say: Say) -> str:
         plan,
         pull=_pull_lines(pulled),
         push=[*_push_lines(first, again), _read_back(folder, plan)],
-        then=_next(folder),
+        then=_next(folder, command),
     )
 
 
@@ -139,15 +141,15 @@ def _read_back(folder: Path, plan: Plan) -> str:
     return f"one of them, read back: {about} ({len(tree['derivedFrom'])} source versions named)"
 
 
-def _next(folder: Path) -> list[str]:
+def _next(folder: Path, command: str) -> list[str]:
     """What to type next; all of it works without the server, which is gone."""
     lines = {
         f"{folder / report.NAME}": "the whole report: open it in a browser",
-        f"fhir-msct records {folder}": f"after a change in {folder / 'study.toml'}: read again,",
-        f"fhir-msct outcomes {folder}": "... compute again,",
-        f"fhir-msct report {folder}": "... and report: this screen and report.html",
-        "fhir-msct init my-trial": "a study of your own: then edit my-trial/study.toml",
-        "fhir-msct sandbox --trial": "the same server again, to look at",
+        f"{command} records {folder}": f"after a change in {folder / 'study.toml'}: read again,",
+        f"{command} outcomes {folder}": "... compute again,",
+        f"{command} report {folder}": "... and report: this screen and report.html",
+        f"{command} init my-trial": "a study of your own: then edit my-trial/study.toml",
+        f"{command} sandbox --trial": "the same server again, to look at",
     }
     width = max(map(len, lines)) + 2
     return [f"{line.ljust(width)}{why}" for line, why in lines.items()]
