@@ -20,6 +20,7 @@ versions = st.builds(
     lastupdated=st.sampled_from([None, JAN, FEB, "2024-01-01T01:00:00+01:00", "2024-02-01"]),
     deleted=st.booleans(),
     kind=st.sampled_from(["server", "folder", "load"]),
+    brought=st.integers(1, 3),
     seen=st.integers(1, 3),
     gone=st.none() | st.integers(1, 4),
     file=st.sampled_from(["", "a", "b"]),
@@ -108,10 +109,17 @@ def test_a_later_reading_of_the_same_file_tells_and_of_another_file_does_not() -
     assert states(one, Version(row=0, kind="folder", file="b", seen=2)) == ["current same id"] * 2
 
 
-def test_what_was_entered_by_hand_gives_way_to_the_server() -> None:
-    entered = Version(row=0, kind="load", seen=9)
-    assert states(entered, Version(row=0, kind="server", seen=1)) == ["superseded", "current"]
-    assert states(entered, Version(row=0, kind="load", seen=10)) == ["superseded", "current"]
+def test_what_was_entered_by_hand_gives_way_to_its_own_copy_from_the_server() -> None:
+    entered = Version(row=0, kind="load", brought=2, seen=2)
+    assert states(entered, Version(row=0, kind="server", brought=3, seen=3)) == ["superseded", "current"]
+    assert states(entered, Version(row=0, kind="load", brought=4, seen=4)) == ["superseded", "current"]
+
+
+def test_a_correction_by_hand_holds_until_the_server_brings_another_version() -> None:
+    copy = Version(row=0, kind="server", brought=3, seen=9)
+    correction = Version(row=0, kind="load", brought=5, seen=5)
+    assert states(copy, correction) == ["superseded", "current"]
+    assert states(correction, Version(row=0, kind="server", brought=6, seen=6)) == ["superseded", "current"]
 
 
 def test_a_deletion_ends_what_was_there_and_a_later_pull_revives_it() -> None:

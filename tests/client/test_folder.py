@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_msct.client.body import Limits
-from fhir_msct.client.folder import Damage, pour, read_file, read_folder, read_lines, sources
+from fhir_msct.client.damage import Damage
+from fhir_msct.client.folder import pour, read_file, read_folder, read_lines, sources
 from fhir_msct.errors import UsageError
 from fhir_msct.records import Resource
 from lib.fake_fhir import bundle, observation, patient

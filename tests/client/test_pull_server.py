@@ -508,6 +508,19 @@ def test_killed_again_and_again_it_ends_with_the_same_archive(
     assert killed.rows() == whole.rows()
 
 
+def test_a_window_that_was_interrupted_goes_on_at_its_cursor(study: Study, server: FakeFhir) -> None:
+    server.bend("_getpagesoffset=20", _kill)
+    with pytest.raises(Killed):
+        study.pull(server)
+    server.requests.clear()
+    assert study.pull(server).complete
+    assert server.asked[:3] == [
+        "GET /metadata",
+        "GET ?_getpages=1&_getpagesoffset=20",
+        "GET /Observation?patient=p1%2Cp2%2Cp3&_summary=count",
+    ]
+
+
 def test_a_cursor_that_expired_while_the_process_was_dead_restarts_the_window(
     study: Study, server: FakeFhir
 ) -> None:

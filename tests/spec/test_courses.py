@@ -63,6 +63,15 @@ def test_d3_the_infusions_instant_is_known_when_any_of_its_resources_gives_it() 
     assert shown(results.analysis, "avisit cady") == table("UNSCHED 1")
 
 
+def test_d3_of_two_instants_of_one_infusion_the_earlier_is_when_it_began() -> None:
+    results = analysed("""
+        p1 MSCT 2024-01-01T12:00:00+08:00
+        p1 DRUG 2024-01-01T10:00:00+08:00
+        p1 CK   2024-01-01T11:00:00+08:00 900
+    """)
+    assert shown(results.analysis, "avisit") == [["UNSCHED"]]
+
+
 @pytest.mark.parametrize("tier", ["code_+_text", "text_only"])
 def test_d3_a_tier_that_is_not_trusted_waits_for_review_and_opens_nothing(tier: str) -> None:
     rows = records(f"p1 MSCT d1 tier={tier}")
@@ -247,6 +256,12 @@ def test_d16_records_after_the_data_cut_are_kept_and_not_used() -> None:
     assert said(results, "p1", "RETREAT") == "not met"
     assert said(results, "p1", "DEATH") == "not met"
     assert said(analysed(lines, cut="d195"), "p1", "DEATH") == "met"
+
+
+def test_d16_an_infusion_on_the_day_of_the_data_cut_has_happened() -> None:
+    lines = "p1 MSCT d1 \n p1 MSCT d200"
+    assert said(analysed(lines, cut="d199"), "p1", "RETREAT") == "not met"
+    assert said(analysed(lines, cut="d200"), "p1", "RETREAT") == "met"
 
 
 def test_d16_a_result_on_the_day_of_the_data_cut_counts() -> None:

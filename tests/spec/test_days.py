@@ -45,10 +45,11 @@ def test_d1_a_partial_date_is_kept_as_it_is_and_not_analysed(sent: str, why: str
     results = analysed(f"""
         p1 MSCT d1
         p1 CK   d-5     1000
-        p1 CK   {sent}  500 id=partial
+        p1 CK   {sent}  <500 id=partial
     """)
-    assert shown(results.analysis, "source adt course avisit anl01fl why_not", source=_source("partial")) == [
-        ["partial", ".", ".", ".", ".", why]
+    columns = "aval comparator adt course avisit anl01fl why_not"
+    assert shown(results.analysis, columns, source="Observation/partial/_history/1") == [
+        ["500", "<", ".", ".", ".", ".", why]
     ]
 
 
@@ -162,7 +163,3 @@ def test_a_partial_date_can_mean_any_day_of_its_month_or_year(
     text: str, first: date | None, last: date | None
 ) -> None:
     assert (first_day(text), last_day(text)) == (first, last)
-
-
-def _source(id_: str) -> str:
-    return f"Observation/{id_}/_history/1"

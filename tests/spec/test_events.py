@@ -49,6 +49,7 @@ def test_d21_the_denominator_is_the_condition_present_at_infusion(condition: str
         ("p1 ILDRESP d183 improved \n p1 ILDRESP d183 worse", "day_conflict", ""),
         ("p1 ULCRESP d183 improved", "no_findings", ""),
         ("p1 ILDRESP d310 improved \n p1 MSCT d300", "no_findings", ""),  # of course 2
+        ("p1 ILDRESP d300 improved \n p1 MSCT d300", "met", "improved"),  # before course 2
         ("", "no_findings", ""),
     ],
 )
@@ -83,6 +84,12 @@ def test_d21_an_abatement_after_the_data_cut_is_not_known_yet() -> None:
     lines = "p1 MSCT d1 \n p1 ULCER d-90 abated=d50"
     assert said(analysed(lines, cut="d49"), "p1", "ULCIMP") == "no_findings"
     assert said(analysed(lines, cut="d50"), "p1", "ULCIMP") == "met"
+
+
+def test_d21_a_judgement_after_the_data_cut_is_not_known_yet() -> None:
+    lines = "p1 MSCT d1 \n p1 ILD d-90 \n p1 ILDRESP d183 improved"
+    assert said(analysed(lines, cut="d182"), "p1", "ILDIMP") == "no_findings"
+    assert said(analysed(lines, cut="d183"), "p1", "ILDIMP") == "met"
 
 
 def test_d21_who_was_not_judged_stays_in_all_infused_with_the_finding() -> None:

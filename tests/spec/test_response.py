@@ -195,6 +195,25 @@ def test_d19_who_never_responded_is_not_at_risk_of_recurrence() -> None:
     assert share(results, "RECUR", "INFUSED") == "no_response"
 
 
+def test_d19_those_at_risk_are_the_denominator() -> None:
+    results = analysed(
+        RESPONDED
+        + """
+        p2 MSCT d1
+        p2 MMT8 d-5 40
+        p2 MMT8 d92 41
+    """
+    )
+    assert share(results, "RECUR", "INFUSED") == "0/1"
+
+
+def test_d19_the_lowest_value_of_the_course_is_not_the_baseline() -> None:
+    """300 is twice the nadir of 150 after the infusion; 250 is only twice the baseline."""
+    lines = RESPONDED + "p1 CK d-5 100 uln=200 \n p1 CK d92 150 uln=200 \n"
+    twice_250 = "p1 CK d200 250 uln=200 \n p1 CK d210 250 uln=200"
+    assert said(analysed(lines + twice_250, plan=LABORATORY), "p1", "RECUR") == "not met"
+
+
 def test_d19_any_resp20_criterion_at_any_visit_of_the_course_makes_a_responder() -> None:
     results = analysed("""
         p1 MSCT   d1

@@ -115,6 +115,18 @@ def test_d25_what_nobody_measured_has_no_answer_though_everybody_was_infused() -
     assert share(results, "IMP_EVER_PTGNRS", "INFUSED") == "no_baseline"
 
 
+def test_d25_an_endpoint_without_an_answer_gives_the_reason_of_most_subjects() -> None:
+    results = analysed("""
+        p1 MSCT   d1
+        p1 PTGVAS d-5  8
+        p2 MSCT   d1
+        p3 MSCT   d1
+        p3 PTGVAS d183 4
+    """)
+    assert share(results, "RESP20_PTGVAS", "EVALUABLE") == "no_baseline"
+    assert share(results, "RESP20_PTGVAS", "INFUSED") == "no_baseline"
+
+
 def test_d25_ck_mb_is_never_one_endpoint() -> None:
     results = analysed("""
         p1 MSCT     d1

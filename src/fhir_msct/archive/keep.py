@@ -8,7 +8,7 @@ from fhir_msct.archive.versions import CURRENT, DELETED, Version, choose
 from fhir_msct.records import Resource
 
 _KNOWN = """
-    select v.id, v.sha256, v.place, v.version, v.lastupdated, v.deleted, v.seen, v.gone, run.kind, run.base
+    select v.id, v.sha256, v.place, v.version, v.lastupdated, v.deleted, v.run, v.seen, v.gone, run.kind, run.base
     from resource v join run on run.id = v.run where v.type = ? and v.key = ?
 """
 _NEW = """
@@ -52,7 +52,7 @@ def keep(connection: sqlite3.Connection, run: int, found: Resource, file: int | 
             again = (found.where, digest, found.type, key, run)
             connection.execute("insert or ignore into duplicate values (?, ?, ?, ?, ?)", again)
         connection.execute("update resource set seen = ? where id = ?", (run, same[0]))
-    if len(known) > (same is not None) or (same is not None and same[7] is not None):
+    if len(known) > (same is not None) or (same is not None and same[8] is not None):
         order(connection, found.type, key)
 
 
@@ -86,7 +86,7 @@ def _digest(found: Resource) -> str:
 
 
 def _version(row: tuple[object, ...]) -> Version:
-    number, _, place, version, lastupdated, deleted, seen, gone, kind, base = row
+    number, _, place, version, lastupdated, deleted, brought, seen, gone, kind, base = row
     name = str(place).rpartition(":")[0]
     return Version(
         row=number,  # type: ignore[arg-type]
@@ -94,6 +94,7 @@ def _version(row: tuple[object, ...]) -> Version:
         lastupdated=lastupdated,  # type: ignore[arg-type]
         deleted=bool(deleted),
         kind=str(kind),
+        brought=brought,  # type: ignore[arg-type]
         seen=seen,  # type: ignore[arg-type]
         gone=gone,  # type: ignore[arg-type]
         file=f"{base}/{name}" if name else "",

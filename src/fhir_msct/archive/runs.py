@@ -36,7 +36,6 @@ class Window(Struct, frozen=True, kw_only=True):
     tried: int = 0
     count_before: int | None = None
     next_url: str | None = None
-    whole: bool = False
 
 
 class Arrived(Struct, frozen=True, kw_only=True):
@@ -140,13 +139,13 @@ class Run:
     def next_window(self) -> Window | None:
         """The first window that is still open."""
         row = self._one(
-            "select id, type, patients, tried, count_before, next_url, whole from window "
+            "select id, type, patients, tried, count_before, next_url from window "
             "where run = ? and state = 'open' order by id limit 1",
             self.number,
         )
         if row is None:
             return None
-        number, type_, patients, tried, count, url, whole = row
+        number, type_, patients, tried, count, url = row
         return Window(
             id=number,
             type=type_,
@@ -154,7 +153,6 @@ class Run:
             tried=tried,
             count_before=count,
             next_url=url,
-            whole=bool(whole),
         )
 
     def reading(self, window: Window, count_before: int | None) -> None:
@@ -186,10 +184,7 @@ class Run:
                     arrived.included,
                 ),
             )
-            connection.execute(
-                "update window set next_url = ?, whole = ? where id = ?",
-                (arrived.next_url, arrived.next_url is None, window.id),
-            )
+            connection.execute("update window set next_url = ? where id = ?", (arrived.next_url, window.id))
             self._log()
 
     def failed(self, window: Window, why: str) -> None:
@@ -265,7 +260,7 @@ class Run:
         connection = self.archive.connection
         connection.execute("delete from sight where window = ?", (window.id,))
         connection.execute("delete from quarantine where window = ?", (window.id,))
-        connection.execute("update window set next_url = null, whole = 0 where id = ?", (window.id,))
+        connection.execute("update window set next_url = null where id = ?", (window.id,))
 
     def _open(self, windows: Iterable[tuple[str, tuple[str, ...]]]) -> None:
         self.archive.connection.executemany(

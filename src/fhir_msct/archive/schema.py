@@ -37,7 +37,6 @@ create table window (
     tried integer not null default 0,           -- readings that proved nothing
     count_before integer, count_after integer,
     next_url text,                              -- where the reading that goes on has to go on
-    whole integer not null default 0,           -- its last page has come
     why text not null default '',
     unique (run, type, patients)
 ) strict;

@@ -23,6 +23,8 @@ class Version(Struct, frozen=True, kw_only=True):
     deleted: bool = False
     kind: str = "server"
     """Of the run that brought it: `server`, `folder` or `load`."""
+    brought: int = 0
+    """Number of the run that saw it first."""
     seen: int = 0
     """Number of the run that saw it last."""
     gone: int | None = None
@@ -58,7 +60,7 @@ def choose(versions: Sequence[Version]) -> dict[int, Choice]:
 def _order(one: Version, other: Version) -> int:
     """Above 0 where the first is newer, below 0 where the second is, 0 where nothing tells."""
     if "load" in (one.kind, other.kind):
-        return _compared((one.kind != "load", one.seen), (other.kind != "load", other.seen))
+        return _entered(one, other)
     stamps = instant(one.lastupdated), instant(other.lastupdated)
     if stamps[0] and stamps[1] and stamps[0] != stamps[1]:
         return 1 if stamps[0] > stamps[1] else -1
@@ -70,6 +72,14 @@ def _order(one: Version, other: Version) -> int:
     if one.kind == other.kind == "server" or (one.file and one.file == other.file):
         return _compared((True, one.seen), (True, other.seen))
     return 0
+
+
+def _entered(one: Version, other: Version) -> int:
+    """What was entered by hand gives way to what came later: its own copy from a server, or a correction."""
+    if one.kind == other.kind:
+        return _compared((True, one.seen), (True, other.seen))
+    entered, kept, sign = (one, other, 1) if one.kind == "load" else (other, one, -1)
+    return sign if entered.seen > kept.brought else -sign
 
 
 def _deletion(deletion: Version, body: Version) -> int:

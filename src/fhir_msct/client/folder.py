@@ -17,40 +17,16 @@ from msgspec import Struct
 
 from fhir_msct.client import bundle as bundles
 from fhir_msct.client.body import MIB, Limits, Line, gunzip, lines
+from fhir_msct.client.damage import Damage
 from fhir_msct.client.failures import Unusable
 from fhir_msct.errors import UsageError
 from fhir_msct.records import Resource
-
-NOT_FHIR = frozenset({"no-type", "not-an-object", "message", "no-resource", "file-type"})
-"""Reasons that say: this was never FHIR data. All others say that something may be lost."""
 
 DEEPEST = 8
 """Bundles inside Bundles."""
 
 _BOM = b"\xef\xbb\xbf"
 _KINDS = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz", ".json", ".json.gz")
-
-
-class Damage(Struct, frozen=True, kw_only=True):
-    """Bytes that are no resource: where they are, their hash, and why."""
-
-    file: str
-    offset: int
-    length: int
-    sha256: str
-    reason: str
-    type: str = ""
-    in_bundle: bool = False
-
-    @property
-    def lost(self) -> bool:
-        """Whether a resource may have been lost here. What stands in a Bundle was meant as one."""
-        return self.reason not in NOT_FHIR or (self.in_bundle and self.reason in ("no-type", "not-an-object"))
-
-    @property
-    def where(self) -> str:
-        """File and byte."""
-        return f"{self.file}:{self.offset}"
 
 
 class Source(Struct, frozen=True, kw_only=True):

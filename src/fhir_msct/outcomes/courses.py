@@ -21,7 +21,6 @@ from fhir_msct.records import Transplant
 class Infusion(Struct, frozen=True, kw_only=True):
     """One infusion of one subject, merged from every resource that tells of its date."""
 
-    number: int
     day: date
     moment: datetime | None = None
     """The earliest instant that any of its resources gives; None when all say no more than the date."""
@@ -156,7 +155,6 @@ def _courses(usubjid: str, rows: list[Transplant]) -> tuple[Course, ...]:
 def _infusion(day: date, rows: list[Transplant]) -> Infusion:
     moments = [moment for row in rows if (moment := instant(row.exstdtc)) is not None]
     return Infusion(
-        number=rows[0].infusion or 0,
         day=day,
         moment=min(moments, default=None),
         sources=tuple(sorted(row.source for row in rows)),

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from fhir_msct.archive.files import adopt
 from fhir_msct.archive.runs import Quarantined, Run
-from fhir_msct.client.folder import Damage, Source, pour, read_file, read_lines, sources
+from fhir_msct.client.damage import Damage
+from fhir_msct.client.folder import Source, pour, read_file, read_lines, sources
 from fhir_msct.records import Resource
 
 T = TypeVar("T")

@@ -38,14 +38,13 @@ class Proving:
         before, halves = this.count_before, window.halves()
         after, final = None, False
         try:
-            if this.next_url is None and not this.whole:
+            if this.next_url is None:
                 before = self._count(window)
                 if before is not None and before > LARGEST and halves:
                     self._run.split(this, (half.patients for half in halves))
                     return
                 self._run.reading(this, before)
-            if not this.whole:
-                self._read(this, window)
+            self._read(this, window)
             after = self._count(window)
             why = verdict(before, after, self._run.distinct(this))
             final = before is None and after is None
