@@ -21,7 +21,8 @@ def line(chance: random.Random, number: int) -> str:
     """One Observation of about 1.3 kB, as JSON text."""
     code, display, unit, high, _ = chance.choices(ANALYTES, [analyte[4] for analyte in ANALYTES])[0]
     patient = f"p{chance.randrange(5000):05}"
-    when = f"20{chance.randrange(12, 24)}-{chance.randrange(1, 13):02}-{chance.randrange(1, 29):02}T08:30:00+01:00"
+    year, month, day = chance.randrange(2012, 2024), chance.randrange(1, 13), chance.randrange(1, 29)
+    when = f"{year}-{month:02}-{day:02}T08:30:00+01:00"
     amount = f"{chance.lognormvariate(0, 0.6) * high:.2f}"
     quantity = f'{{"value": {amount}, "unit": "{unit}", "system": "{UCUM}", "code": "{unit}"}}'
     limit = f'{{"value": {high}.0, "unit": "{unit}", "system": "{UCUM}", "code": "{unit}"}}'

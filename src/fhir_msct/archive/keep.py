@@ -8,7 +8,8 @@ from fhir_msct.archive.versions import CURRENT, DELETED, Version, choose
 from fhir_msct.records import Resource
 
 _KNOWN = """
-    select v.id, v.sha256, v.place, v.version, v.lastupdated, v.deleted, v.run, v.seen, v.gone, run.kind, run.base
+    select v.id, v.sha256, v.place, v.version, v.lastupdated, v.deleted, v.run, v.seen, v.gone,
+        run.kind, run.base
     from resource v join run on run.id = v.run where v.type = ? and v.key = ?
 """
 _NEW = """
