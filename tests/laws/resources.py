@@ -88,6 +88,11 @@ class Maker:
             }
         )
 
+    def bound(self, unit: str) -> dict[str, Any]:
+        """A quantity that is exact, or only a limit."""
+        limit = self.maybe(0.5, lambda: self.chance.choice(("<", "<=", ">=", ">")))
+        return _kept({"value": self.number(), "comparator": limit, "system": UCUM, "code": unit})
+
     def around(self, tree: dict[str, Any]) -> dict[str, Any]:
         """What surrounds every resource: an id, a version, strangers, narrative, contained resources."""
         return _kept(
@@ -191,11 +196,11 @@ class Maker:
         answer = {
             "valueCodeableConcept": {"coding": [{"system": own, "code": "not-met"}], "text": self.text()}
         }
-        amount = {"valueQuantity": {"value": self.number(), "system": UCUM, "code": "U/L"}}
+        amount = {"valueQuantity": self.bound("U/L")}
         study = "http://hl7.org/fhir/StructureDefinition/workflow-researchStudy"
         compared = {
             "code": {"coding": [{"system": own, "code": "baseline"}]},
-            "valueQuantity": {"value": self.number(), "system": UCUM, "code": "U/L"},
+            "valueQuantity": self.bound("U/L"),
         }
         return {
             "resourceType": "Observation",

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from fhir_msct.client.folder import read_folder
+from fhir_msct.data import mappings
 from fhir_msct.errors import Refused
 from fhir_msct.mapping.library import Mapping
 from fhir_msct.records import Resource, When
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+LOINC = "http://loinc.org"
 LOCAL = (
     *("8302-2", "29463-7", "39156-5", "2085-9", "2093-3", "2571-8", "785-6", "786-4", "789-8", "718-7"),
     *("17861-6", "13457-7", "2823-3", "2075-0", "2028-9", "2951-2", "1920-8", "1742-6", "2160-0", "6299-2"),
@@ -30,14 +32,19 @@ def mapping(tmp_path_factory: pytest.TempPathFactory) -> Mapping:
     study = tmp_path_factory.mktemp("study")
     (study / "mappings").mkdir()
     columns = ["paramcd", "system", "code", "relation", "preferred", "source", "status"]
-    with (study / "mappings" / "codes.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(columns)
-        table.writerows(
-            [f"P{n}", "http://loinc.org", code, "equivalent", "", "a sample", "C"]
-            for n, code in enumerate(LOCAL)
-        )
+    codes = [[f"P{n}", LOINC, code, "equivalent", "", "a sample", "C"] for n, code in enumerate(LOCAL)]
+    write(study / "mappings" / "codes.csv", [columns, *codes])
+    header = (mappings() / "parameters.csv").read_text("utf-8").splitlines()[0].split(",")
+    blank = dict.fromkeys(header, "") | {"study_unit": "1", "baseline_from": "-30", "baseline_to": "1"}
+    described = [[*(blank | {"paramcd": f"P{n}"}).values()] for n in range(len(LOCAL))]
+    write(study / "mappings" / "parameters.csv", [header, *described])
+    (study / "study.toml").write_text('[study]\nid = "samples"\n', "utf-8")
     return Mapping.load(study)
+
+
+def write(path: Path, rows: list[list[str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
 
 
 def resources() -> list[Resource]:
