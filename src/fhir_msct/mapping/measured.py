@@ -27,9 +27,9 @@ class Scale(Struct, frozen=True, gc=False):
     unit: Unit | Aside
     range_factor: Fraction | None = None
     """Study units in one unit of the reference range; None where its units are unknown, or two."""
-    flags: tuple[str, ...] = ()
     parameter: Parameter | None = None
-    bounded: bool = False
+    watched: bool = False
+    """Whether each value has to be looked at: a scale with ends, one side of the body, an endless factor."""
 
 
 def measurement(found: Any, known: Known, at: Origin, context: Context) -> Measurement | Aside:
@@ -62,8 +62,8 @@ def _record(
     """Every field by its place, in the order of the class: by name it would take three times as long."""
     unit: Unit = scale.unit  # type: ignore[assignment]
     factor, parameter, value = unit.factor, scale.parameter, found.value
-    flags = (*known.flags, *at.flags, *shared.flags, *unit.flags, *scale.flags)
-    if scale.bounded or limits is None or found.high is None:
+    flags = (*known.flags, *at.flags, *shared.flags, *unit.flags)
+    if scale.watched or limits is None or found.high is None:
         flags += _flags(scale, found, limits)
     return Measurement(
         found.id,
@@ -125,9 +125,9 @@ def _new_scale(found: Any, known: Known, context: Context) -> Scale:
     if isinstance(unit, Aside):
         return Scale(unit)
     parameter = context.parameters.get(found.paramcd)
-    bounded = parameter is not None and (parameter.low is not None or parameter.high is not None)
-    bounded = bounded or (parameter is not None and parameter.sided) or unit.endless
-    return Scale(unit, _range_factor(found, unit, context.units), (), parameter, bounded)
+    ends = parameter is not None and (parameter.low is not None or parameter.high is not None)
+    watched = ends or unit.endless or (parameter is not None and parameter.sided)
+    return Scale(unit, _range_factor(found, unit, context.units), parameter, watched)
 
 
 def _unit(found: Any, known: Known, units: Units) -> Unit | Aside:

@@ -130,8 +130,10 @@ def outcome(
         derived_from=_references(sorted(used), used),
         part_of=_references(sorted(infusions), {}),
         base=base,
+        base_comparator=row.base_comparator or None,
         base_unit=None if base is None else unit,
         aval=aval,
+        aval_comparator=row.comparator or None,
         aval_unit=None if aval is None else unit,
     )
 
@@ -152,7 +154,7 @@ def _value(row: Outcome, number: str, day: str, word: str) -> dict[str, Any]:
     found = _decimal(row.value)
     if found is not None:
         unit = "unit" if number == "value" else f"{number}_unit"
-        return {number: found, unit: row.unit or None}
+        return {number: found, f"{number}_comparator": row.value_comparator or None, unit: row.unit or None}
     if calendar_date(row.value):
         return {day: row.value}
     return {word: row.value} if row.value else {}
