@@ -5,10 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint types contracts tests fixtures bench clean
+.PHONY: demo hapi test lint types contracts tests soak planted fixtures bench clean
 
 demo: $(VENV)/.run ## the synthetic trial, from a FHIR server to outcomes and back
 	@$(BIN)/fhir-msct demo demo-study
+
+hapi: $(VENV)/.run ## a real HAPI FHIR server on this machine with the synthetic trial on it, until Ctrl+C
+	@PYTHONPATH=tests $(BIN)/python -m hapi
 
 test: lint types contracts tests ## linters, types, import contracts, all tests
 
@@ -24,6 +27,12 @@ contracts: $(VENV)/.dev
 
 tests: $(VENV)/.dev
 	$(BIN)/pytest -n 2 --dist worksteal
+
+soak: $(VENV)/.dev ## the long runs: ten times as many bad days
+	$(BIN)/pytest -n 2 --dist worksteal -m soak
+
+planted: $(VENV)/.dev ## plants every bug of tests/planted and says which of them the tests catch
+	$(BIN)/python scripts/plant_bugs.py
 
 fixtures: $(VENV)/.dev ## make the synthetic trial and every stage of it again
 	$(BIN)/python scripts/make_trial.py

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,11 +115,35 @@ def init(folder: Folder) -> None:
 
 
 @app.command()
+def check(
+    folder: Folder,
+    discover: Annotated[
+        bool, typer.Option("--discover", help="Look for codes that nothing maps; nothing is stored.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The server doctor: read only, at most 60 requests; ready, or what blocks, or what to decide.
+
+    Example: fhir-msct check my-trial --discover
+    """
+    from fhir_msct import plan
+    from fhir_msct.tasks import check as task
+    from fhir_msct.tasks import check_told
+
+    report = task.check(folder, plan.load(folder), discover=discover, say=say)
+    _show(report, as_json, check_told.checked(report, folder))
+    check_told.require_ready(report, folder)
+
+
+@app.command()
 def pull(
     folder: Folder,
     source: Annotated[
         Path | None, typer.Option("--from", metavar="FOLDER", help="Take exported files instead of a server.")
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Ask for everything again, not only for what is new.")
+    ] = False,
     only_plan: Annotated[bool, typer.Option("--plan", help="Only say what would be asked.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -136,7 +161,7 @@ def pull(
     if only_plan:
         typer.echo("\n".join(task.pull_plan(study, wanted)))
         return
-    report = task.pull(folder, study, wanted, source=source, say=say)
+    report = task.pull(folder, study, wanted, source=source, full=full, say=say)
     _show(report, as_json, told.pulled(report))
     told.require_complete(report, folder)
 
@@ -254,6 +279,20 @@ def run(
 
 
 @app.command()
+def verify(folder: Folder, as_json: AsJson = False) -> None:
+    """Re-reads and checks the whole archive; nothing is written.
+
+    Example: fhir-msct verify my-trial
+    """
+    from fhir_msct.tasks import told
+    from fhir_msct.tasks import verify as task
+
+    report = task.verify(folder, say=say)
+    _show(report, as_json, told.verified(report))
+    told.require_sound(report, folder)
+
+
+@app.command()
 def views(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One mapping only.")] = None,
     folder: Annotated[
@@ -280,6 +319,10 @@ def sandbox(
     ] = None,
     port: Annotated[int, typer.Option(help="The port on loopback.")] = 8080,
     trial: Annotated[bool, typer.Option("--trial", help="With the synthetic trial on it.")] = False,
+    jwks: Annotated[
+        Path | None,
+        typer.Option("--smart", metavar="JWKS", help="Only for tokens of client fhir-msct, with these keys."),
+    ] = None,
 ) -> None:
     """A small FHIR R4 server on this machine, to try things on.
 
@@ -287,7 +330,40 @@ def sandbox(
     """
     from fhir_msct import data
     from fhir_msct.sandbox.server import serve
+    from fhir_msct.sandbox.smart import registered
     from fhir_msct.tasks.demo import resources
 
     held = resources(data.fixtures() / "resources") if trial else ()
-    serve(path, port=port, resources=held, say=say)
+    smart = registered(jwks, "fhir-msct") if jwks else None
+    serve(path, port=port, resources=held, smart=smart, say=say)
+
+
+class Algorithm(StrEnum):
+    """How an assertion is signed: both are known to every SMART server."""
+
+    RS384 = "RS384"
+    ES384 = "ES384"
+
+
+@app.command()
+def keys(
+    folder: Folder,
+    alg: Annotated[Algorithm, typer.Option(help="How it signs.")] = Algorithm.ES384,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="Where to keep the private key.")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Only print the public half of the key there.")
+    ] = False,
+) -> None:
+    """A key pair for SMART Backend Services; prints the public JWK Set, which the hospital gets.
+
+    Example: fhir-msct keys my-trial > jwks.json
+    """
+    from fhir_msct.client import keys as pairs
+
+    path = to or folder / pairs.FILE
+    key = pairs.read_key(path) if show else pairs.make(path, alg.value)
+    if not show:
+        say(f"wrote {path}: it never leaves this machine; name it as key_file in study.toml")
+    _json(key.jwks)

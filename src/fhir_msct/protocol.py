@@ -18,16 +18,33 @@ class StudyKeys(Section, frozen=True, kw_only=True):
     """An ISO date, "none", or nothing: then the server's clock at the last complete pull decides."""
 
 
-class Server(Section, frozen=True, kw_only=True):
+class Way(Section, frozen=True, kw_only=True):
+    """The way to one server: who we are there, and what lies between. Secrets by path only."""
+
     url: str | None = None
-    kind: Literal["hospital", "research"] = "hospital"
-    auth: Literal["none", "bearer"] = "none"
     token_file: str | None = None
+    basic_file: str | None = None
+    client_id: str | None = None
+    key_file: str | None = None
+    token_origin: str | None = None
+    """Where tokens may be asked for, if not at the server's own origin."""
+    ca_file: str | None = None
+    client_cert_file: str | None = None
+    proxy: str | None = None
+    allow_http: bool = False
 
 
-class Push(Section, frozen=True, kw_only=True):
-    url: str | None = None
+class Server(Way, frozen=True, kw_only=True):
+    kind: Literal["hospital", "research"] = "hospital"
+    auth: Literal["none", "bearer", "basic", "smart"] = "none"
+    scopes_policy: Literal["stop", "partial"] = "stop"
+    """What to do where the server grants less than was asked for."""
+
+
+class Push(Way, frozen=True, kw_only=True):
     same_as_source: bool = False
+    auth: Literal["none", "bearer", "basic", "smart"] | None = None
+    """Nothing: as [server] where the address is that server's, else none."""
 
 
 class Cohort(Section, frozen=True, kw_only=True):
@@ -41,6 +58,14 @@ class Cohort(Section, frozen=True, kw_only=True):
 class Pull(Section, frozen=True, kw_only=True):
     scope: Literal["types", "codes"] = "types"
     page_size: int = 100
+    how: Literal["search", "export", "auto"] = "search"
+    catch_up_minutes: int = 10
+    """Longer than the longest transaction of the server: it stamps a resource before it shows it."""
+    connections: int = 4
+    stall_minutes: int = 360
+    """How long an export may show no progress before the pull goes on by search."""
+    file_origins: tuple[str, ...] = ()
+    """Other origins that exported files may be fetched from with the token."""
 
 
 class Accept(Section, frozen=True, kw_only=True):

@@ -214,6 +214,7 @@ class DerivedOutcome(Struct, frozen=True, kw_only=True, gc=False):
     issued: str | None = None
     """The newest input's issued or effective instant; never the time of the run."""
     value: Decimal | None = None
+    value_comparator: str | None = None
     unit_text: str | None = None
     unit: str | None = None
     answer: str | None = None
@@ -225,11 +226,14 @@ class DerivedOutcome(Struct, frozen=True, kw_only=True, gc=False):
     part_of: str | None = None
     """JSON list of references to the infusions of the course."""
     base: Decimal | None = None
+    base_comparator: str | None = None
     base_unit: str | None = None
     aval: Decimal | None = None
+    aval_comparator: str | None = None
     aval_unit: str | None = None
     detail: Decimal | None = None
     """What an answer of met or not met rests on: a percentage, a day, or a word such as the visit."""
+    detail_comparator: str | None = None
     detail_unit: str | None = None
     detail_day: str | None = None
     detail_word: str | None = None

@@ -59,6 +59,11 @@ class Outcome(Struct, frozen=True, kw_only=True):
     base: str = ""
     aval: str = ""
     """Baseline and follow-up in the study's unit, as decimal text, where the answer compares two values."""
+    base_comparator: str = ""
+    comparator: str = ""
+    """Of `base` and `aval`: `<` before 0.3 is some value below 0.3."""
+    value_comparator: str = ""
+    """Of `value`: what follows for it from those two; a number without one is exact."""
 
 
 class VisitSummary(Struct, frozen=True, kw_only=True):
@@ -98,6 +103,9 @@ class VisitSummary(Struct, frozen=True, kw_only=True):
     gmr_lo: Number = None
     gmr_hi: Number = None
     flags: tuple[str, ...] = ()
+    pair_base_median: Number = None
+    pair_median: Number = None
+    """Before and after in the same subjects: those who have a change."""
 
 
 class Answer(Struct, frozen=True, kw_only=True):

@@ -26,11 +26,11 @@ class Study:
         self.plan = plan.load(self.folder)
         self.say = say
 
-    def pull(self, source: Path | str | None = None) -> pull.PullReport:
+    def pull(self, source: Path | str | None = None, *, full: bool = False) -> pull.PullReport:
         """Brings what the server, or a folder of exported files, holds of the cohort into the archive."""
         wanted = Mapping.load(self.folder, self.plan).wanted()
         home = Path(source) if source is not None else None
-        return pull.pull(self.folder, self.plan, wanted, source=home, say=self.say)
+        return pull.pull(self.folder, self.plan, wanted, source=home, full=full, say=self.say)
 
     def records(self) -> "frames.Frames":
         """Maps the archive to records; gives them as typed DataFrames."""

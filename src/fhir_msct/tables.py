@@ -50,6 +50,7 @@ COLUMNS: dict[type, tuple[str, ...]] = {
     Outcome: (
         *("usubjid", "course", "endpoint", "value", "unit", "status", "reason", "source"),
         *("paramcd", "avisit", "adt", "base_adt", "base", "aval"),
+        *("base_comparator", "comparator", "value_comparator"),
     ),
     VisitSummary: VisitSummary.__struct_fields__,
     Answer: Answer.__struct_fields__,

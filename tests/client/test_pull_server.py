@@ -90,8 +90,8 @@ def test_a_pull_brings_every_byte_and_proves_it(study: Study, server: FakeFhir) 
     report = study.pull(server)
     assert report.complete and report.problems == ()
     assert report.types == (
-        TypeReport(type="Observation", received=25, counted=25, stored_new=25, unchanged=0),
-        TypeReport(type="Patient", received=3, counted=3, stored_new=3, unchanged=0),
+        TypeReport(type="Observation", received=25, counted=25, stored_new=25, unchanged=0, held=25),
+        TypeReport(type="Patient", received=3, counted=3, stored_new=3, unchanged=0, held=3),
         TypeReport(type="Procedure", received=0, counted=0, stored_new=0, unchanged=0),
     )
     assert (report.received, report.counted, report.patients) == (28, 28, 3)
@@ -120,7 +120,7 @@ def test_what_changed_came_and_went_is_noticed(study: Study, server: FakeFhir) -
     report = study.pull(server)
     assert report.complete
     assert report.types[0] == TypeReport(
-        type="Observation", received=25, counted=25, stored_new=2, unchanged=23, gone=1
+        type="Observation", received=25, counted=25, stored_new=2, unchanged=23, gone=1, held=25
     )
     assert study.bodies() == held(server)
     with Archive.open(study.folder) as archive:
@@ -359,7 +359,7 @@ def test_a_type_that_the_server_does_not_hold_is_not_asked_for(study: Study, ser
     server.metadata["rest"] = [{"resource": [{"type": "Patient"}, {"type": "Observation"}]}]
     report = study.pull(server)
     assert report.complete
-    assert report.notes == ("the server does not hold Procedure at all",)
+    assert report.notes[0] == "the server does not hold Procedure at all"
     assert not [asked for asked in server.asked if "Procedure" in asked]
 
 

@@ -1,11 +1,14 @@
 """The unit of work, and what proves it."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fhir_msct.client.windows import Gauge, Window, patient_of, verdict, windows
+from fhir_msct.client.windows import Gauge, Window, instant_text, patient_of, verdict, windows
 from fhir_msct.plan import Cohort, Wanted
 from fhir_msct.records import Resource
 from lib.fake_fhir import BASE, observation, patient
@@ -53,6 +56,35 @@ def test_halves_are_the_same_work() -> None:
     assert one.patients + other.patients == window.patients
     assert one.codes == other.codes == (CK,)
     assert one.halves() == ()
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.datetimes(datetime(1999, 1, 1), datetime(2031, 1, 1)), max_size=8), st.integers(0, 7))
+def test_parts_by_time_hold_every_instant_exactly_once(stamps: list[datetime], depth: int) -> None:
+    until, parts = datetime(2024, 6, 30, tzinfo=UTC), [Window(type="Observation", patients=("a",))]
+    for _ in range(depth):
+        parts = [half for part in parts for half in (part.halves(until) or (part,))]
+    for stamp in stamps:
+        text = instant_text(stamp.replace(tzinfo=UTC))
+        assert sum((not one.lo or one.lo <= text) and (not one.hi or text < one.hi) for one in parts) == 1
+    assert len({(one.lo, one.hi) for one in parts}) == len(parts) == 2**depth
+
+
+def test_seconds_are_not_parted_by_time_and_nothing_is_without_a_clock() -> None:
+    window = Window(type="Observation", patients=("a",), lo="2024-01-01T00:00:00.000Z")
+    assert window.halves() == ()
+    assert window.halves(datetime(2024, 1, 1, 0, 0, 1, tzinfo=UTC)) == ()
+    assert len(window.halves(datetime(2024, 1, 2, tzinfo=UTC))) == 2
+
+
+def test_bounds_are_full_instants_and_half_open() -> None:
+    window = Window(
+        type="Observation", patients=("a",), lo="2024-01-01T00:00:00.000Z", hi="2024-02-01T00:00:00.000Z"
+    )
+    assert window.params(5)[1:3] == (
+        ("_lastUpdated", "ge2024-01-01T00:00:00.000Z"),
+        ("_lastUpdated", "lt2024-02-01T00:00:00.000Z"),
+    )
 
 
 def test_a_window_names_itself_by_its_patients() -> None:

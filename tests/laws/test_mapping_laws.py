@@ -15,6 +15,7 @@ from fhir_msct.mapping.shape import Shape
 from fhir_msct.mapping.subjects import Patients
 from fhir_msct.records import When
 from laws import resources
+from laws.differences import differences, tree
 
 MAPPING = Mapping.load()
 PATIENTS = Patients(base="https://our.example/fhir")
@@ -137,21 +138,6 @@ def common(one: bytes, other: bytes) -> int:
     return next(
         (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
     )
-
-
-def tree(body: bytes) -> Any:
-    return json.loads(body, parse_float=str, parse_int=str)
-
-
-def differences(one: Any, other: Any, path: str = "") -> Any:
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        for key in one:
-            yield from differences(one[key], other[key], f"{path}.{key}")
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for n, (a, b) in enumerate(zip(one, other, strict=True)):
-            yield from differences(a, b, f"{path}[{n}]")
-    elif one != other:
-        yield path
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,7 +1,6 @@
 """The laws over public real-world data: every resource that a mapping reads, untouched and edited."""
 
 import csv
-import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from fhir_msct.data import mappings
 from fhir_msct.errors import Refused
 from fhir_msct.mapping.library import Mapping
 from fhir_msct.records import Resource, When
+from laws.differences import differences, tree
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 LOINC = "http://loinc.org"
@@ -109,18 +109,3 @@ def edited(shape: Any, hole: str, old: Any) -> Any:
     if place.allowed:
         return next(value for value in place.allowed if value != old)
     return "another-one" if field.key in ("id", "reference") else old + ' "é/'
-
-
-def tree(body: bytes) -> Any:
-    return json.loads(body, parse_float=str, parse_int=str)
-
-
-def differences(one: Any, other: Any, path: str = "") -> Any:
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        for key in one:
-            yield from differences(one[key], other[key], f"{path}.{key}")
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for n, (a, b) in enumerate(zip(one, other, strict=True)):
-            yield from differences(a, b, f"{path}[{n}]")
-    elif one != other:
-        yield path

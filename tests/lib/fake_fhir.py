@@ -155,7 +155,7 @@ class FakeFhir:
 
     def _search(self, type_: str, asked: dict[str, str]) -> httpx.Response:
         found = [
-            body for (held, _), body in sorted(self.held.items()) if held == type_ and _matches(body, asked)
+            body for (held, _), body in sorted(self.held.items()) if held == type_ and matches(body, asked)
         ]
         if asked.get("_summary") == "count":
             total = "" if self.no_total else f',"total":{len(found)}'
@@ -182,7 +182,7 @@ def bundle(bodies: Iterable[bytes], following: str | None = None, kind: str = "s
     return f'{{"resourceType":"Bundle","type":"{kind}",{link}"entry":['.encode() + entries + b"]}"
 
 
-def _matches(body: bytes, asked: dict[str, str]) -> bool:
+def matches(body: bytes, asked: dict[str, str]) -> bool:
     tree = json.loads(body)
     owner = _OWNER.get(tree["resourceType"], "patient")
     for name, text in asked.items():

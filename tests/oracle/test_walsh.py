@@ -19,7 +19,7 @@ samples = st.lists(values, min_size=6, max_size=15)
 
 
 def interval(differences: list[Fraction], conf: float = 0.95, min_n: int = 6) -> Interval:
-    found = walsh_interval(differences, conf=conf, min_n=min_n)
+    found = walsh_interval(differences, conf=conf, min_n=min_n, exact_pairs=200)
     assert found is not None
     return found
 
@@ -93,7 +93,7 @@ def test_the_interval_holds_the_shifts_that_the_exact_test_does_not_reject(
     shifts = [averages[0] - 1, *between, averages[-1] + 1]
     p = {shift: p_by_enumeration([d - shift for d in differences]) for shift in shifts}
     kept = [shift for shift in shifts if p[shift] > 1 - Fraction(str(conf))]
-    found = walsh_interval(differences, conf=conf, min_n=1)
+    found = walsh_interval(differences, conf=conf, min_n=1, exact_pairs=200)
     if len(kept) == len(shifts):
         assert found is None
         return
@@ -120,36 +120,79 @@ def test_the_level_is_the_smallest_there_is_at_or_above_the_one_asked_for(n: int
 
 def test_without_pairs_there_is_neither_estimate_nor_interval() -> None:
     assert hodges_lehmann([]) is None
-    assert walsh_interval([], conf=0.95, min_n=0) is None
+    assert walsh_interval([], conf=0.95, min_n=0, exact_pairs=200) is None
 
 
 def test_one_pair_is_its_own_estimate_and_has_no_interval() -> None:
     assert hodges_lehmann([Fraction(7, 3)]) == Fraction(7, 3)
-    assert walsh_interval([Fraction(7, 3)], conf=0.95, min_n=0) is None
+    assert walsh_interval([Fraction(7, 3)], conf=0.95, min_n=0, exact_pairs=200) is None
 
 
 def test_five_pairs_reach_93_75_per_cent_at_best() -> None:
     five = exact([1, 2, 4, 8, 16])
-    assert walsh_interval(five, conf=0.95, min_n=0) is None
-    assert walsh_interval(five, conf=0.9376, min_n=0) is None
-    assert walsh_interval(five, conf=0.9375, min_n=0) == Interval(Fraction(1), Fraction(16), 0.9375)
+    assert walsh_interval(five, conf=0.95, min_n=0, exact_pairs=200) is None
+    assert walsh_interval(five, conf=0.9376, min_n=0, exact_pairs=200) is None
+    assert walsh_interval(five, conf=0.9375, min_n=0, exact_pairs=200) == Interval(
+        Fraction(1), Fraction(16), 0.9375
+    )
 
 
 def test_six_pairs_have_an_interval_from_the_smallest_to_the_largest() -> None:
     six = exact([1, 2, 4, 8, 16, 32])
-    assert walsh_interval(six, conf=0.95, min_n=6) == Interval(Fraction(1), Fraction(32), 1 - 2 / 2**6)
+    assert walsh_interval(six, conf=0.95, min_n=6, exact_pairs=200) == Interval(
+        Fraction(1), Fraction(32), 1 - 2 / 2**6
+    )
 
 
 def test_below_the_plans_minimum_there_is_no_interval_even_where_a_level_could_be_reached() -> None:
     six = exact([1, 2, 4, 8, 16, 32])
-    assert walsh_interval(six, conf=0.8, min_n=7) is None
-    assert walsh_interval(six, conf=0.8, min_n=6) is not None
-    assert walsh_interval(six, conf=0.99, min_n=6) is None
+    assert walsh_interval(six, conf=0.8, min_n=7, exact_pairs=200) is None
+    assert walsh_interval(six, conf=0.8, min_n=6, exact_pairs=200) is not None
+    assert walsh_interval(six, conf=0.99, min_n=6, exact_pairs=200) is None
 
 
 def test_differences_that_are_all_equal_give_an_interval_without_width() -> None:
     found = interval([Fraction(5)] * 10)
     assert (found.lo, found.hi) == (5, 5)
+
+
+# Beyond the number of pairs that is counted exactly
+
+
+def test_beyond_exact_pairs_the_interval_is_that_of_the_printed_normal_quantile() -> None:
+    """n = 50: 50 x 51 / 4 - 1.959964 sqrt(50 x 51 x 101 / 24) = 434.47, where exact counting gives 435."""
+    powers = [Fraction(3) ** rank for rank in range(50)]
+    averages = every_walsh_average(powers)
+    found = walsh_interval(powers, conf=0.95, min_n=6, exact_pairs=49)
+    assert found is not None
+    assert (found.lo, found.hi) == (averages[433], averages[-434])
+    assert "normal" in found.method
+    assert interval(powers).method == ""
+
+
+@pytest.mark.parametrize("n", [60, 150, 300])
+@pytest.mark.parametrize("conf", [0.9, 0.95, 0.99])
+def test_the_normal_interval_holds_the_exact_one_and_little_more(n: int, conf: float) -> None:
+    random = Random(n)
+    differences = [Fraction(random.randrange(-2000, 500), 10) for _ in range(n)]
+    exactly = walsh_interval(differences, conf=conf, min_n=6, exact_pairs=n)
+    nearly = walsh_interval(differences, conf=conf, min_n=6, exact_pairs=0)
+    assert exactly is not None and nearly is not None
+    assert nearly.lo <= exactly.lo <= exactly.hi <= nearly.hi
+    assert conf <= nearly.conf == pytest.approx(exactly.conf, abs=2e-3)
+    assert float(nearly.hi - nearly.lo) == pytest.approx(float(exactly.hi - exactly.lo), rel=0.03)
+
+
+def test_a_thousand_pairs_have_the_estimate_and_interval_of_all_half_million_averages() -> None:
+    random = Random(7)
+    whole = [random.randrange(-20000, 5000) for _ in range(1000)]
+    sums = sorted(whole[i] + whole[j] for i in range(1000) for j in range(i, 1000))
+    differences = [Fraction(one, 10) for one in whole]
+    found = walsh_interval(differences, conf=0.95, min_n=6, exact_pairs=200)
+    assert found is not None
+    k = 232344  # 1000 x 1001 / 4 - 1.959964 sqrt(1000 x 1001 x 2001 / 24) = 232344.6
+    assert (found.lo, found.hi) == (Fraction(sums[k - 1], 20), Fraction(sums[-k], 20))
+    assert hodges_lehmann(differences) == Fraction(sums[250_249] + sums[250_250], 40)  # the middle of 500,500
 
 
 # Laws

@@ -16,6 +16,7 @@ COMMANDS = tuple(typer.main.get_command(cli.app).commands)  # type: ignore[attr-
 HEAVY = (
     *("pandas", "numpy", "scipy", "pyarrow", "altair", "vl_convert", "jinja2"),
     *("httpx", "fhir", "pydantic", "starlette", "uvicorn", "anyio", "sqlite3"),
+    *("joserfc", "cryptography"),
 )
 """What takes long to import, and no help needs."""
 

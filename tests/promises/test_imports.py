@@ -14,6 +14,7 @@ from promises.pages import DOCS, ROOT
 ALLOWED: dict[str, tuple[str, ...]] = {
     "typer": ("cli.py",),
     "httpx": ("client/",),
+    "joserfc": ("client/keys.py", "sandbox/smart.py"),
     "fhir": ("mapping/gate.py",),
     "pydantic": ("mapping/gate.py",),
     "pandas": ("tasks/frames.py",),

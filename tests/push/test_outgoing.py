@@ -184,6 +184,17 @@ def test_met_says_beside_it_what_it_rests_on(value: str, unit: str, key: str) ->
     assert [name for name in detail if name.startswith("value")] == [key]
 
 
+def test_a_limit_goes_out_as_a_limit_and_never_as_a_number() -> None:
+    censored = {"base_comparator": ">", "comparator": "<=", "value_comparator": "<"}
+    change = tree(row(**censored))
+    assert (change["valueQuantity"]["comparator"], change["valueQuantity"]["value"]) == ("<", -750)
+    assert [part["valueQuantity"]["comparator"] for part in change["component"]] == [">", "<="]
+    response = tree(row(endpoint="RESP20_CK", status="met", value="-75", unit="%", **censored))
+    assert [part["valueQuantity"]["comparator"] for part in response["component"]] == [">", "<=", "<"]
+    exact = tree(row())
+    assert "comparator" not in json.dumps(exact)
+
+
 def test_digits_stay_as_the_outcome_has_them() -> None:
     found = outgoing.outcome(
         row(value="-0.10", base="5.40"),

@@ -8,7 +8,10 @@ import pytest
 from fhir_msct import data
 from fhir_msct import plan as protocol
 from fhir_msct.mapping.library import Mapping
+from fhir_msct.mapping.outgoing import DERIVED
+from fhir_msct.results import Outcome
 from fhir_msct.sandbox.server import Sandbox
+from fhir_msct.tables import read_csv
 from fhir_msct.tasks.demo import filled, resources
 from fhir_msct.tasks.outcomes import outcomes
 from fhir_msct.tasks.pull import pull
@@ -42,9 +45,27 @@ def test_the_loop_law_holds_for_the_whole_trial(tmp_path: Path) -> None:
         assert max(len(entries) for entries in wire.transactions) <= 100
         places = [e["request"]["url"] for entries in wire.transactions for e in entries]
         assert len(places) == len(set(places)) == len(report.ids)
+        assert limits_on(server) == limits_of(tmp_path / "outcomes" / "by_subject.csv")
+        assert limits_on(server)
         after = server.versions
         assert computed() == first
         again = push(tmp_path, plan, apply=True, say=quiet)
         assert (again.written, again.retracted, server.versions) == (0, 0, after)
         subjects = {json.loads(body)["subject"]["reference"] for body in server.dump("Observation")}
         assert all(subject.startswith("Patient/") for subject in subjects if subject)
+
+
+def limits_on(server: Sandbox) -> list[str]:
+    """The comparators of every quantity of every answer that the server holds."""
+    answers = [json.loads(body) for body in server.dump("Observation")]
+    derived = [one for one in answers if any(tag["code"] == DERIVED for tag in one["meta"].get("tag", ()))]
+    quantities = [
+        part.get("valueQuantity", {}) for one in derived for part in (one, *one.get("component", ()))
+    ]
+    return sorted(found["comparator"] for found in quantities if "comparator" in found)
+
+
+def limits_of(by_subject: Path) -> list[str]:
+    """The comparators of every answer that is pushed."""
+    rows = [row for row in read_csv(by_subject, Outcome) if row.status != "not evaluable"]
+    return sorted(c for row in rows for c in (row.base_comparator, row.comparator, row.value_comparator) if c)

@@ -115,15 +115,17 @@ def test_stale_stands_on_every_table_when_an_input_changed(study: Path, plan: Pl
 
 
 ONE_CELL = [
-    ("n", "3", {(VALUES, "M6", "n/due")}),
+    ("n", "3", {(VALUES, "M6", "n/due"), (CHANGE, "M6", "remarks")}),
     ("n_infused", "4", {(VALUES, "M6", "n/due")}),
     ("not_due", "1", {(VALUES, "M6", "n/due"), (VALUES, "M6", "remarks")}),
     ("retreated", "1", {(VALUES, "M6", "remarks")}),
     ("missing", "2", {(VALUES, "M6", "remarks")}),
     ("mean", "301", {(VALUES, "M6", "mean")}),
     ("sd", "12.3", {(VALUES, "M6", "SD")}),
-    ("median", "301", {(VALUES, "M6", "median"), (CHANGE, "M6", "median after")}),
-    ("base_median", "1234", {(CHANGE, "M6", "median before")}),
+    ("median", "301", {(VALUES, "M6", "median")}),
+    ("pair_median", "301", {(CHANGE, "M6", "median after")}),
+    ("pair_base_median", "1234", {(CHANGE, "M6", "median before")}),
+    ("base_n", "1", {(CHANGE, "M6", "remarks")}),
     ("chg_n", "3", {(CHANGE, "M6", "pairs")}),
     ("chg_mean", "-1001", {(CHANGE, "M6", "mean change")}),
     ("chg_sd", "77.7", {(CHANGE, "M6", "SD")}),
@@ -166,7 +168,7 @@ def test_every_row_of_the_endpoints_file_has_its_row_in_the_page(study: Path, pl
     ]
     text = html(study, plan)
     table = text[text.index("<caption>Endpoints") : text.index("<caption>What each endpoint means")]
-    assert re.findall(r'<th scope="row">([^<]*)</th>', table) == rows[1:]
+    assert re.findall(r'<th scope="row"[^>]*>([^<]*)</th>', table) == rows[1:]
 
 
 def test_an_endpoint_without_an_answer_says_why_in_words(study: Path, plan: Plan) -> None:
@@ -239,6 +241,26 @@ def test_what_limits_a_change_stands_beside_the_change(study: Path, plan: Plan) 
     cells = Html(html(study, plan)).cells
     assert cells[CHANGE, "W1", "remarks"] == word("flag", "cannot_reach_05")
     assert cells[VALUES, "W1", "remarks"] == word("flag", "cens:1")
+
+
+def test_the_first_chapter_says_what_changed_by_how_much_and_how_certain_that_is(
+    study: Path, plan: Plan
+) -> None:
+    said = (
+        "CK at M6: median 1291 before, 288 after, in 2 subjects; Hodges-Lehmann change -1003 U/L "
+        "(-1575 to -420), p 0.0020; 1 beyond the detection limit, taken at the limit."
+    )
+    assert said in html(study, plan)
+    assert "Brackets hold 95 % intervals; p-values are nominal" in html(study, plan)
+
+
+def test_who_has_a_value_and_no_baseline_is_counted_beside_the_change(study: Path, plan: Plan) -> None:
+    edit(study / "outcomes/by_visit.csv", 2, n="3")
+    assert Html(html(study, plan)).cells[CHANGE, "M6", "remarks"] == "1 without a baseline"
+
+
+def test_a_value_beyond_a_limit_is_shown_as_one(study: Path, plan: Plan) -> None:
+    assert "900 to &lt;45: yes" in html(study, plan)
 
 
 def test_each_course_is_a_chapter_of_its_own(study: Path, plan: Plan) -> None:

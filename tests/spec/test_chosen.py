@@ -106,6 +106,13 @@ def test_d7_of_two_as_close_the_later_day_is_taken() -> None:
         ("updated=2024-07-02T09:00:00Z", "updated=2024-07-03T09:00:00Z", "b"),
         ("updated=2024-07-02T09:00:00Z status=corrected", "updated=2024-07-02T09:00:00Z", "a"),
         ("status=corrected", "", "a"),
+        ("updated=2024-07-02T09:00:00Z status=corrected", "updated=2024-07-03T09:00:00Z", "a"),
+        ("updated=2024-07-02T09:00:00Z status=amended", "updated=2024-07-03T09:00:00Z", "a"),
+        (
+            "updated=2024-07-02T09:00:00Z status=corrected",
+            "updated=2024-07-03T09:00:00Z status=corrected",
+            "b",
+        ),
     ],
 )
 def test_d7_the_same_identifier_is_the_same_result_and_the_newest_corrected_wins(

@@ -194,6 +194,9 @@ def recomputed(rows: list[dict[str, str]], is_baseline: bool) -> dict[str, float
         return out
     changes = [float(row["chg"]) for row in rows if row["chg"]]
     out |= {f"chg_{key}": described(changes).get(key) for key in ("n", "mean", "sd", "median")}
+    pairs = [row for row in rows if row["chg"]]
+    out["pair_median"] = median(float(row["aval"]) for row in pairs) if pairs else None
+    out["pair_base_median"] = median(float(row["base"]) for row in pairs) if pairs else None
     percents = [float(row["pchg"]) for row in rows if row["pchg"]]
     out["pchg_median"] = median(percents) if percents else None
     ratios = [(float(row["aval"]), float(row["base"])) for row in rows if row["chg"]]

@@ -5,6 +5,7 @@ The statistics themselves are proved in tests/oracle; here, that the trial's num
 
 from fractions import Fraction
 from statistics import stdev
+from time import perf_counter
 
 import pytest
 
@@ -56,6 +57,17 @@ def test_d23_beyond_the_plans_number_of_pairs_the_method_says_normal() -> None:
         for n, (a, b) in enumerate(zip(BEFORE, AFTER, strict=True))
     ]
     assert "normal" in visit(analysed("\n".join(lines), plan=plan), "CK", "M6").method
+
+
+def test_d23_a_thousand_subjects_take_seconds() -> None:
+    lines = [f"p{n} MSCT d1 \n p{n} CK d-5 {1000 + n} \n p{n} CK d183 {n * n % 997}" for n in range(1000)]
+    started = perf_counter()
+    row = visit(analysed("\n".join(lines)), "CK", "M6")
+    assert perf_counter() - started < 60
+    assert row.chg_n == 1000
+    assert row.ci_lo is not None and row.ci_hi is not None and row.estimate is not None
+    assert row.ci_lo < row.estimate < row.ci_hi
+    assert row.method.startswith("normal") and row.method.endswith("interval by the normal quantile")
 
 
 def test_d24_quartiles_are_sas_default_and_sd_is_of_n_minus_1() -> None:

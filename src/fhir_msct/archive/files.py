@@ -47,7 +47,7 @@ def adopt(
         (number,) = connection.execute("select coalesce(max(id), 0) + 1 from file").fetchone()
         stored = f"{number:06}.ndjson"
         part.rename(folder / stored)
-        _synced(folder)
+        synced(folder)
         row = (number, name, stored, size, digest)
         connection.execute("insert into file (id, name, stored, size, sha256) values (?, ?, ?, ?, ?)", row)
     except (OSError, sqlite3.Error) as error:
@@ -109,7 +109,7 @@ def _written(part: Path, pour: Callable[[Callable[[bytes], object]], T]) -> tupl
         return hashed.hexdigest(), file.tell(), answer
 
 
-def _synced(folder: Path) -> None:
+def synced(folder: Path) -> None:
     """Makes a new name durable: on Linux that is a property of the folder."""
     number = os.open(folder, os.O_RDONLY)
     try:

@@ -12,6 +12,14 @@ _KNOWN = """
         run.kind, run.base
     from resource v join run on run.id = v.run where v.type = ? and v.key = ?
 """
+EVERY = """
+    select v.type, v.key, v.state, v.same_id, v.seen < v.run or v.gone < v.run,
+        v.id, v.sha256, v.place, v.version, v.lastupdated, v.deleted, v.run, v.seen, v.gone,
+        run.kind, run.base
+    from resource v join run on run.id = v.run order by v.type, v.key
+"""
+"""Every version with the state it has; from the sixth column on as `version_of` takes it."""
+
 _NEW = """
     insert into resource (type, key, fhir_id, version, lastupdated, full_url, sha256, body, file, start,
         length, subsetted, deleted, place, run, seen, state)
@@ -43,7 +51,7 @@ def keep(connection: sqlite3.Connection, run: int, found: Resource, file: int | 
 
     To be called inside a transaction. The same bytes again are only counted, and only once for a place.
     """
-    digest, key = _digest(found), key_of(found)
+    digest, key = digest_of(found), key_of(found)
     known = connection.execute(_KNOWN, (found.type, key)).fetchall()
     same = next((row for row in known if row[1] == digest), None)
     if same is None:
@@ -60,7 +68,7 @@ def keep(connection: sqlite3.Connection, run: int, found: Resource, file: int | 
 def order(connection: sqlite3.Connection, type_: str, key: str) -> None:
     """Decides again which version of one resource is the current one."""
     known = connection.execute(_KNOWN, (type_, key)).fetchall()
-    choices = choose([_version(row) for row in known])
+    choices = choose([version_of(row) for row in known])
     connection.executemany(
         "update resource set state = ?, same_id = ? where id = ?",
         [(choice.state, choice.same_id, row) for row, choice in choices.items()],
@@ -80,13 +88,14 @@ def _insert(
     connection.execute(_NEW, values)
 
 
-def _digest(found: Resource) -> str:
+def digest_of(found: Resource) -> str:
     """The hash of the bytes; a deletion has none, so that what is known of it stands for them."""
     said = f"deleted {found.version} {found.lastupdated}".encode() if found.deleted else found.body
     return sha256(said).hexdigest()
 
 
-def _version(row: tuple[object, ...]) -> Version:
+def version_of(row: tuple[object, ...]) -> Version:
+    """What choosing needs to know of a row."""
     number, _, place, version, lastupdated, deleted, brought, seen, gone, kind, base = row
     name = str(place).rpartition(":")[0]
     return Version(

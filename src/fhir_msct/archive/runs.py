@@ -5,15 +5,16 @@ is killed anywhere goes on where it was, and nothing is lost or counted twice.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
-
-from msgspec import Struct
 
 from fhir_msct.archive import keep
 from fhir_msct.archive.store import Archive
+from fhir_msct.archive.work import Arrived, Asked, Quarantined, Since, Window
 from fhir_msct.errors import UsageError
 from fhir_msct.records import Resource
+
+__all__ = ["Arrived", "Asked", "Kind", "Quarantined", "Run", "Sent", "Window", "check_source"]
 
 Kind = Literal["server", "folder"]
 
@@ -21,44 +22,19 @@ Sent = tuple[str, str, int, int]
 """A request: method, route, status, bytes of the answer."""
 
 _MISSING = """
-    select key from resource v join run on run.id = v.seen
-    where v.type = ? and v.state = 'current' and run.kind = 'server' and not exists
-        (select 1 from resource o where o.type = v.type and o.key = v.key and o.seen = ?)
+    select v.type, v.key from resource v join run on run.id = v.seen
+    where v.state = 'current' and run.kind = 'server' and v.type in
+        (select type from asked where run = :run and since = '' union select value from json_each(:types))
+    and not exists
+        (select 1 from resource o where o.type = v.type and o.key = v.key and o.seen = :run)
+    union select type, key from missed where run = :run
 """
 
-
-class Window(Struct, frozen=True, kw_only=True):
-    """A window that is still open: readings that proved nothing, and how far the one that goes on came."""
-
-    id: int
-    type: str
-    patients: tuple[str, ...]
-    tried: int = 0
-    count_before: int | None = None
-    next_url: str | None = None
-
-
-class Arrived(Struct, frozen=True, kw_only=True):
-    """One page: what to keep of it, and what to remember of the page itself."""
-
-    resources: Sequence[Resource]
-    quarantined: Sequence["Quarantined"] = ()
-    next_url: str | None = None
-    url_sha256: str = ""
-    sha256: str = ""
-    bytes: int = 0
-    included: int = 0
-
-
-class Quarantined(Struct, frozen=True, kw_only=True):
-    """Bytes that are counted and hashed, and not kept as a resource; `lost` where the run is not complete."""
-
-    sha256: str
-    reason: str
-    type: str = ""
-    place: str = ""
-    length: int = 0
-    lost: bool = True
+_OPEN = """
+    insert into window (run, type, patients, lo, hi, whole) values (?, ?, ?, ?, ?, ?)
+    on conflict (run, type, patients, lo, hi) do update set state = 'open', tried = 0, next_url = null,
+        count_before = null, count_after = null, why = '', whole = max(whole, excluded.whole)
+"""
 
 
 def check_source(archive: Archive, kind: Kind, base: str) -> None:
@@ -105,21 +81,36 @@ class Run:
     def plan(
         self,
         patients: Iterable[str],
-        windows: Iterable[tuple[str, tuple[str, ...]]],
+        windows: Iterable[Asked | tuple[str, tuple[str, ...]]],
         *,
         problems: Sequence[str],
         software: str,
         version: str,
+        since: Since | None = None,
+        export: str | None = None,
     ) -> None:
-        """Writes down whom the pull is about and what there is to do, once."""
+        """Writes down whom the pull is about and what there is to do, once.
+
+        With `export` (since when, and at which level) that is an export to be asked for.
+        """
+        since = since or Since()
         with self.archive.transaction() as connection:
             connection.execute(
-                "update run set patients = ?, software = ?, version = ?, problems = ?, planned = 1 "
-                "where id = ?",
-                (json.dumps(list(patients)), software, version, json.dumps(list(problems)), self.number),
+                "update run set patients = ?, software = ?, version = ?, problems = ?, question = ?, "
+                "basis = ?, watermark = ?, planned = 1 where id = ?",
+                (
+                    *(json.dumps(list(patients)), software, version, json.dumps(list(problems))),
+                    *(since.question, since.basis, since.watermark, self.number),
+                ),
             )
-            self._open(windows)
-            self._log()
+            connection.executemany(
+                "insert into asked (run, type, since, newest) values (?, ?, ?, ?)",
+                [(self.number, type_, *bound) for type_, bound in since.types.items()],
+            )
+            self.open(Asked(*one) for one in windows)
+            if export is not None:
+                connection.execute("insert into bulk_job (run, asked) values (?, ?)", (self.number, export))
+            self.log()
 
     @property
     def planned(self) -> bool:
@@ -136,20 +127,25 @@ class Run:
         """What stood in the way when the cohort was found."""
         return tuple(json.loads(self._one("select problems from run where id = ?", self.number)[0]))
 
-    def next_window(self) -> Window | None:
-        """The first window that is still open."""
+    def next_window(self, busy: Collection[int] = ()) -> Window | None:
+        """The first window that is still open, and not one of those that somebody works on."""
         row = self._one(
-            "select id, type, patients, tried, count_before, next_url from window "
-            "where run = ? and state = 'open' order by id limit 1",
+            "select id, type, patients, lo, hi, whole, tried, count_before, next_url from window "
+            "where run = ? and state = 'open' and id not in (select value from json_each(?)) "
+            "order by id limit 1",
             self.number,
+            json.dumps(sorted(busy)),
         )
         if row is None:
             return None
-        number, type_, patients, tried, count, url = row
+        number, type_, patients, lo, hi, whole, tried, count, url = row
         return Window(
             id=number,
             type=type_,
             patients=tuple(json.loads(patients)),
+            lo=lo,
+            hi=hi,
+            whole=bool(whole),
             tried=tried,
             count_before=count,
             next_url=url,
@@ -160,7 +156,7 @@ class Run:
         with self.archive.transaction() as connection:
             self._forget(window)
             connection.execute("update window set count_before = ? where id = ?", (count_before, window.id))
-            self._log()
+            self.log()
 
     def page(self, window: Window, arrived: Arrived) -> None:
         """Keeps what a page brought, and the cursor, in one transaction."""
@@ -185,14 +181,14 @@ class Run:
                 ),
             )
             connection.execute("update window set next_url = ? where id = ?", (arrived.next_url, window.id))
-            self._log()
+            self.log()
 
     def failed(self, window: Window, why: str) -> None:
         """Ends a reading that proved nothing; what it brought is kept."""
         with self.archive.transaction() as connection:
             self._forget(window)
             connection.execute("update window set tried = tried + 1, why = ? where id = ?", (why, window.id))
-            self._log()
+            self.log()
 
     def distinct(self, window: Window) -> int:
         """How many different resources the reading that goes on has brought."""
@@ -207,15 +203,21 @@ class Run:
                 "update window set state = ?, count_after = ?, next_url = null, why = ? where id = ?",
                 ("unproved" if why else "proved", count_after, why, window.id),
             )
-            self._log()
+            self.log()
 
-    def split(self, window: Window, parts: Iterable[tuple[str, ...]]) -> None:
+    def split(self, window: Window, parts: Iterable[Asked]) -> None:
         """Puts several smaller windows in the place of one."""
         with self.archive.transaction() as connection:
             self._forget(window)
             connection.execute("update window set state = 'split' where id = ?", (window.id,))
-            self._open((window.type, part) for part in parts)
-            self._log()
+            self.open(parts)
+            self.log()
+
+    def parts(self, window: Window) -> int:
+        """Into how many windows the work of these patients and this type was parted so far."""
+        patients = json.dumps(window.patients)
+        sql = "select count(*) from window where run = ? and type = ? and patients = ?"
+        return int(self._one(sql, self.number, window.type, patients)[0])
 
     def lines(
         self, resources: Iterable[Resource], quarantined: Iterable[Quarantined], file: int | None
@@ -234,17 +236,19 @@ class Run:
     def finish(
         self, *, complete: bool, problems: Sequence[str], server_date: str | None, types: Sequence[str] = ()
     ) -> None:
-        """Ends the run. After a complete one, resources of these types that did not come again are deleted.
+        """Ends the run. After a complete one, what did not come again, or is no longer listed, is deleted.
 
-        A search cannot show a deletion; that a proved search no longer finds a resource does.
+        A search cannot show a deletion; that a proved search for everything no longer finds a resource
+        does. `types` are asked for in that way beside those that the plan says.
         """
         with self.archive.transaction() as connection:
-            for type_ in types if complete else ():
-                for (key,) in connection.execute(_MISSING, (type_, self.number)).fetchall():
-                    connection.execute(
-                        "update resource set gone = ? where type = ? and key = ?", (self.number, type_, key)
-                    )
-                    keep.order(connection, type_, key)
+            asked = {"run": self.number, "types": json.dumps(list(types))}
+            missing = connection.execute(_MISSING, asked).fetchall() if complete else ()
+            for type_, key in missing:
+                connection.execute(
+                    "update resource set gone = ? where type = ? and key = ?", (self.number, type_, key)
+                )
+                keep.order(connection, type_, key)
             connection.execute(
                 "update run set finished = ?, complete = ?, problems = ?, server_date = ? where id = ?",
                 (keep.now(), complete, json.dumps(list(problems)), server_date, self.number),
@@ -254,7 +258,7 @@ class Run:
                 "where o.base = run.base and o.id < run.id)",
                 (self.number,),
             )
-            self._log()
+            self.log()
 
     def _forget(self, window: Window) -> None:
         connection = self.archive.connection
@@ -262,10 +266,11 @@ class Run:
         connection.execute("delete from quarantine where window = ?", (window.id,))
         connection.execute("update window set next_url = null where id = ?", (window.id,))
 
-    def _open(self, windows: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+    def open(self, windows: Iterable[Asked]) -> None:
+        """Opens windows, also ones that were read before; to be called inside a transaction."""
         self.archive.connection.executemany(
-            "insert or ignore into window (run, type, patients) values (?, ?, ?)",
-            [(self.number, type_, json.dumps(patients)) for type_, patients in windows],
+            _OPEN,
+            [(self.number, one.type, json.dumps(one.patients), one.lo, one.hi, one.whole) for one in windows],
         )
 
     def _quarantine(self, found: Iterable[Quarantined], window: int | None) -> None:
@@ -278,12 +283,13 @@ class Run:
             ],
         )
 
-    def _log(self) -> None:
+    def log(self) -> None:
+        """Writes down the requests that were sent since; to be called inside a transaction."""
+        sent = [self._sent.pop(0) for _ in range(len(self._sent))]
         self.archive.connection.executemany(
             "insert into event (run, method, route, status, bytes) values (?, ?, ?, ?, ?)",
-            [(self.number, *one) for one in self._sent],
+            [(self.number, *one) for one in sent],
         )
-        self._sent.clear()
 
     def _one(self, sql: str, *values: Any) -> Any:
         return self.archive.connection.execute(sql, values).fetchone()

@@ -104,7 +104,72 @@ create index resource_state on resource (type, state, key);
 create index resource_seen on resource (seen, type);
 """
 
-STEPS: tuple[str, ...] = (STEP_1,)
+STEP_2 = """
+-- What a pull asks for whatever the day, the complete run that it goes on from, and where the next may begin.
+alter table run add column question text not null default '';
+alter table run add column basis integer;
+alter table run add column watermark text;      -- an instant of the server's clock, some minutes behind it
+alter table run add column step text not null default '';
+alter table run add column notes text not null default '[]';
+
+-- As before, and half-open bounds of lastUpdated; `whole` where its count is part of the whole's.
+create table window_2 (
+    id integer primary key,
+    run integer not null references run,
+    type text not null,
+    patients text not null,
+    state text not null default 'open' check (state in ('open', 'proved', 'unproved', 'split')),
+    tried integer not null default 0,
+    count_before integer, count_after integer,
+    next_url text,
+    why text not null default '',
+    lo text not null default '', hi text not null default '',
+    whole integer not null default 1,
+    unique (run, type, patients, lo, hi)
+) strict;
+insert into window_2 (id, run, type, patients, state, tried, count_before, count_after, next_url, why)
+    select id, run, type, patients, state, tried, count_before, count_after, next_url, why from window;
+drop table window;
+alter table window_2 rename to window;
+
+-- How one type was asked for: everything, or since an instant; and what proves that all of it is here.
+create table asked (
+    run integer not null references run, type text not null,
+    since text not null default '',
+    newest text not null default '',            -- what must come again, if the server minds `since`
+    counted integer, how text not null default '', why text not null default '',
+    primary key (run, type)
+) strict, without rowid;
+
+-- What the server no longer lists.
+create table missed (
+    run integer not null references run, type text not null, key text not null,
+    primary key (run, type, key)
+) strict, without rowid;
+
+-- A Bulk Data export: the intent is here before the request is sent.
+create table bulk_job (
+    id integer primary key,
+    run integer not null references run,
+    state text not null default 'intent'
+        check (state in ('intent', 'accepted', 'listed', 'kept', 'failed')),
+    asked text not null,                        -- level and parameters
+    status_url text not null default '', kickoff_date text, transaction_time text,
+    manifest text not null default '', token integer not null default 0,
+    why text not null default ''
+) strict;
+
+create table bulk_file (
+    id integer primary key,
+    job integer not null references bulk_job,
+    kind text not null check (kind in ('output', 'deleted', 'error')),
+    type text not null, url text not null, count integer,
+    state text not null default 'listed' check (state in ('listed', 'here', 'kept', 'failed')),
+    size integer, sha256 text not null default '', lines integer, why text not null default ''
+) strict;
+"""
+
+STEPS: tuple[str, ...] = (STEP_1, STEP_2)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[str] = STEPS) -> None:

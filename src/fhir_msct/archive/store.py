@@ -214,5 +214,6 @@ def _connected(place: Path, closing: ExitStack) -> sqlite3.Connection:
     closing.callback(connection.close)
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = full")
+    connection.execute("pragma wal_checkpoint(truncate)")  # what a kill left is played back once, and whole
     connection.execute("pragma foreign_keys = on")
     return connection

@@ -5,20 +5,26 @@ import sqlite3
 
 from msgspec import Struct
 
-_COLUMNS = ("received", "counted", "stored_new", "unchanged", "gone")
+_COLUMNS = ("received", "counted", "stored_new", "unchanged", "gone", "held")
 _TALLIES = """
-    with came as (select type, count(distinct key) n from resource where seen = :run group by type),
-    new as (select type, count(*) n, count(distinct key) keys from resource where run = :run group by type),
+    with told as (select * from resource
+        where not (deleted and (select kind from run where id = :run) = 'server')),
+    came as (select type, count(distinct key) n from told where seen = :run group by type),
+    new as (select type, count(*) n, count(distinct key) keys from told where run = :run group by type),
     missing as (select type, count(distinct key) n from resource where gone = :run group by type),
-    counted as (select type, sum(count_after) n from window
-        where run = :run and state <> 'split' group by type),
+    counted as (select type, case when sum(count_after is null) then null else sum(count_after) end n
+        from window where run = :run and state <> 'split' and whole group by type
+        having type not in (select type from asked where run = :run and how <> '')
+        union all select type, counted from asked where run = :run and how <> ''),
+    held as (select type, count(distinct key) n from resource where state = 'current' group by type),
     every as (select type from came union select type from missing union select type from counted)
     select every.type, coalesce(came.n, 0), counted.n, coalesce(new.n, 0),
-        coalesce(came.n, 0) - coalesce(new.keys, 0), coalesce(missing.n, 0)
+        coalesce(came.n, 0) - coalesce(new.keys, 0), coalesce(missing.n, 0),
+        coalesce(held.n, 0)
     from every left join came using (type) left join new using (type)
-        left join missing using (type) left join counted using (type) order by 1
+        left join missing using (type) left join counted using (type) left join held using (type) order by 1
 """
-_UNPROVED = "select type, patients, why from window where run = ? and state = 'unproved' order by id"
+_UNPROVED = "select type, patients, lo, hi, why from window where run = ? and state = 'unproved' order by id"
 _SET_ASIDE = """
     select reason, type, lost, count(*), min(place), min(sha256) from quarantine
     where run = ? group by reason, type, lost, case when lost then id else 0 end order by min(id)
@@ -34,6 +40,7 @@ class Tally(Struct, frozen=True, kw_only=True):
     stored_new: int = 0
     unchanged: int = 0
     gone: int = 0
+    held: int = 0
 
 
 class Unproved(Struct, frozen=True, kw_only=True):
@@ -41,6 +48,8 @@ class Unproved(Struct, frozen=True, kw_only=True):
 
     type: str
     patients: tuple[str, ...]
+    lo: str
+    hi: str
     why: str
 
 
@@ -65,7 +74,8 @@ def unproved(connection: sqlite3.Connection, run: int) -> tuple[Unproved, ...]:
     """The windows that could not be proved, in their order."""
     rows = connection.execute(_UNPROVED, (run,))
     return tuple(
-        Unproved(type=type_, patients=tuple(json.loads(patients)), why=why) for type_, patients, why in rows
+        Unproved(type=type_, patients=tuple(json.loads(patients)), lo=lo, hi=hi, why=why)
+        for type_, patients, lo, hi, why in rows
     )
 
 

@@ -52,7 +52,7 @@ def choose(versions: Sequence[Version]) -> dict[int, Choice]:
     left = [version for version in versions if version.row not in beaten] or list(versions)
     choices = {version.row: Choice(SUPERSEDED) for version in versions}
     for version in left:
-        gone = version.deleted or (version.gone is not None and version.gone > version.seen)
+        gone = version.deleted or (version.gone is not None and version.gone >= version.seen)
         choices[version.row] = Choice(DELETED if gone else CURRENT, same_id=len(left) > 1 and not gone)
     return choices
 

@@ -45,18 +45,23 @@ def read_body(response: httpx.Response, limits: Limits) -> bytes:
     Raises Unusable where Content-Length, gzip's end or its checksum say that something is missing, where
     the encoding is not one that was asked for, and where a limit is passed.
     """
+    whole = bytearray()
+    for chunk in read_chunks(response, limits):
+        whole += chunk
+        if len(whole) > limits.body:
+            raise Unusable("too-big", f"the answer is longer than {limits.body} bytes")
+    return bytes(whole)
+
+
+def read_chunks(response: httpx.Response, limits: Limits) -> Iterator[bytes]:
+    """A body of any length, decoded, part by part; raises Unusable for what is missing or damaged."""
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     chunks = _framed(response.iter_raw(), response.headers.get("content-length"))
     if coding in ("gzip", "x-gzip"):
         chunks = gunzip(chunks, limits)
     elif coding not in ("identity", ""):
         raise Unusable("encoding", "the answer is encoded in a way that was not asked for")
-    whole = bytearray()
-    for chunk in chunks:
-        whole += chunk
-        if len(whole) > limits.body:
-            raise Unusable("too-big", f"the answer is longer than {limits.body} bytes")
-    return bytes(whole)
+    yield from chunks
 
 
 def _framed(chunks: Iterable[bytes], announced: str | None) -> Iterator[bytes]:

@@ -1,13 +1,14 @@
 """One question, one whole answer: sent at a guest's pace, tried again where that is right, read strictly.
 
 No credential sits in the HTTP client: the token is put on each request whose address lies on our own
-origin, and nothing else is ever sent anywhere. Redirects are not followed, proxies of the environment
-are not used.
+origin, and nothing else is ever sent anywhere; what a way to authenticate has to ask first (`auth.Ask`)
+goes without one. Redirects are not followed, proxies of the environment are not used.
 """
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -17,12 +18,14 @@ import msgspec
 from msgspec import Struct
 
 from fhir_msct.client import origin as origins
+from fhir_msct.client.auth import Ask, Auth, bearer
 from fhir_msct.client.body import Limits, read_body
 from fhir_msct.client.bundle import checked_text
 from fhir_msct.client.failures import Declined, Unusable
+from fhir_msct.client.network import Network
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.retry import RETRIED, TRANSIENT, Gate, Patience, http_date, retry_after
-from fhir_msct.errors import MsctError, ServerUnfit, Unreachable
+from fhir_msct.errors import MsctError, ServerFailed, ServerUnfit, Unreachable
 
 FHIR_JSON = "application/fhir+json"
 _JSON = frozenset({FHIR_JSON, "application/json", "application/json+fhir"})
@@ -42,6 +45,10 @@ class Reply(Struct, frozen=True, kw_only=True):
     etag: str | None = None
     date: datetime | None = None
     """The server's own clock."""
+    media: str = ""
+    """The media type, in lower case and without its parameters."""
+    encoding: str = ""
+    """How the body was compressed on its way."""
 
 
 class Sent(Struct, frozen=True):
@@ -66,13 +73,18 @@ class Exchange:
         patience: Patience,
         limits: Limits,
         on_sent: Callable[[Sent], None] | None,
+        auth: Auth | None = None,
+        network: Network | None = None,
     ) -> None:
         self.origin = origin
-        self._token, self._patience, self._limits = token, patience, limits
+        self.auth = auth or bearer(token)
+        self._patience, self._limits = patience, limits
+        self.patience, self.limits = patience, limits
         self._on_sent = on_sent
         self._gate = Gate(patience, None if origin.is_loopback else GUEST_REQUESTS)
+        way = {"transport": transport} if transport else (network or Network()).options()
         self._http = httpx.Client(
-            transport=transport,
+            **way,
             trust_env=False,
             follow_redirects=False,
             timeout=TIMEOUT,
@@ -101,34 +113,114 @@ class Exchange:
         """The answer, whatever its status; a status that says "later" is tried again first.
 
         With `repeat=False` (a write whose effect is unknown when no answer comes) only a 429 is tried
-        again. Raises Unreachable, Unusable, ServerUnfit (a page for people, or another address, instead
-        of FHIR), and MsctError where the address lies on another origin.
+        again. A 401 is asked again once, with a new token where there can be one. Raises Unreachable,
+        Unusable, ServerUnfit (a page for people, or another address, instead of FHIR), MsctError where
+        the address lies on another origin, and what keeps us from getting a token.
         """
         if not self.origin.holds(url):
             raise MsctError(f"{route}: {origins.shown(url)} is not {self.origin}: nothing was sent")
-        tried = 0
+        tried, renewed = 0, False
         while True:
             tried += 1
             last = tried >= self._patience.tries
+            authorization = self._authorization()
+            said = {**(headers or {})} | ({"Authorization": authorization} if authorization else {})
             self._gate.wait()
             try:
-                reply, wait = self._once(method, url, route, dict(headers or {}), content)
+                reply, wait = self._once(method, url, route, said, content)
             except (Unreachable, Unusable) as error:
                 if last or not repeat or isinstance(error, _NoUse):
                     raise
                 wait = None
             else:
-                later = _says_later(reply) and (repeat or reply.status == 429)
-                if last or not later:
+                if reply.status == 401 and not renewed and self.auth.renew(authorization):
+                    tried, renewed = tried - 1, True
+                    continue
+                later = _says_later(reply)
+                if last or not later or not (repeat or reply.status == 429):
+                    self._gate.close_for((wait or 0.0) if later else 0.0)
                     return reply
             self._gate.close_for(self._patience.backoff(tried) if wait is None else wait)
+
+    @contextmanager
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        route: str,
+        headers: Mapping[str, str],
+        with_token: bool,
+        content: bytes | None = None,
+    ) -> Iterator[httpx.Response]:
+        """One try at an answer whose body the caller reads; raises Unreachable, also while it is read.
+
+        Whoever calls has made sure that the address may be asked, and that the token may go there.
+        """
+        authorization = self._authorization() if with_token else ""
+        said = {**headers} | ({"Authorization": authorization} if authorization else {})
+        self._gate.wait()
+        request = self._http.build_request(method, url, headers=said, content=content)
+        status = size = 0
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                status = response.status_code
+                if status == 401 and with_token:
+                    self.auth.renew(authorization)
+                yield response
+                size = response.num_bytes_downloaded
+            finally:
+                response.close()
+        except httpx.TransportError as error:
+            raise _no_answer(error, origins.shown(url)) from None
+        finally:
+            if self._on_sent:
+                self._on_sent(Sent(method, route, status, size))
+
+    def _authorization(self) -> str:
+        """What goes into the header: what is held, or what the server gives after being asked, patiently.
+
+        Each try begins the flow anew: an assertion is good for one use.
+        """
+        tried = 0
+        while True:
+            tried += 1
+            last = tried >= self._patience.tries
+            try:
+                found = self._driven(last)
+            except Unusable as error:
+                if last:
+                    raise ServerFailed(str(error)) from None
+                found = None
+            except Unreachable as error:
+                if last or isinstance(error, _NoUse):
+                    raise
+                found = None
+            if isinstance(found, str):
+                return found
+            self._gate.close_for(self._patience.backoff(tried) if found is None else found)
+
+    def _driven(self, last: bool) -> str | float | None:
+        """The header's value; else how long to wait (None: as long as we like) before the next try."""
+        flow = self.auth.flow()
+        try:
+            ask: Ask = next(flow)
+            while True:
+                self._gate.wait()
+                reply, wait = self._once(ask.method, ask.url, ask.route, dict(ask.headers), ask.content)
+                if _says_later(reply) and not last:
+                    return wait
+                ask = flow.send(reply)
+        except StopIteration as done:
+            return str(done.value)
+        finally:
+            flow.close()
 
     def _once(
         self, method: str, url: str, route: str, headers: dict[str, str], content: bytes | None
     ) -> tuple[Reply, float | None]:
         """One answer and how long the server wants us to wait before the next request."""
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
         request = self._http.build_request(method, url, headers=headers, content=content)
         status = size = 0
         try:
@@ -140,7 +232,7 @@ class Exchange:
             finally:
                 response.close()
         except httpx.TransportError as error:
-            raise self._no_answer(error) from None
+            raise _no_answer(error, self._named(url)) from None
         finally:
             if self._on_sent:
                 self._on_sent(Sent(method, route, status, size))
@@ -151,13 +243,16 @@ class Exchange:
             codes=() if status < 300 else issue_codes(body),
             etag=response.headers.get("etag"),
             date=date,
+            media=media_type(response.headers.get("content-type", "")),
+            encoding=response.headers.get("content-encoding", "").strip().lower(),
         )
         return reply, retry_after(response.headers.get("retry-after"), date or datetime.now(UTC))
 
     def _body(self, response: httpx.Response, route: str) -> bytes:
         if 300 <= response.status_code < 400 and response.status_code != 304:
             place = origins.shown(self.origin.resolve(response.headers.get("location", "")))
-            raise ServerUnfit(f"{route}: {self.origin} sends us on to {place}: write the final address")
+            named = self._named(str(response.request.url))
+            raise ServerUnfit(f"{route}: {named} sends us on to {place}: write the final address")
         if response.status_code >= 300:
             try:
                 return read_body(response, self._limits)
@@ -170,13 +265,18 @@ class Exchange:
             raise Unusable("cut", f"{route}: an answer without a body")
         return body
 
-    def _no_answer(self, error: BaseException) -> Unreachable:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, ssl.SSLError):
-                return _NoUse(f"{self.origin}: the secure connection was refused: {cause.reason or 'TLS'}")
-            cause = cause.__cause__ or cause.__context__
-        return Unreachable(f"{self.origin} gives no answer ({type(error).__name__}): run this again later")
+    def _named(self, url: str) -> str:
+        """Whose address that is."""
+        return str(self.origin) if self.origin.holds(url) else origins.shown(url)
+
+
+def _no_answer(error: BaseException, named: str) -> Unreachable:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return _NoUse(f"{named}: the secure connection was refused: {cause.reason or 'TLS'}")
+        cause = cause.__cause__ or cause.__context__
+    return Unreachable(f"{named} gives no answer ({type(error).__name__}): run this again later")
 
 
 class _NoUse(Unreachable):
@@ -190,7 +290,7 @@ def _says_later(reply: Reply) -> bool:
 
 def _checked(body: bytes, content_type: str, route: str) -> None:
     """Returns for whole JSON; a login page with status 200 is not FHIR, and half a body is none."""
-    media = content_type.split(";", 1)[0].strip().lower()
+    media = media_type(content_type)
     if media not in _JSON:
         what = "a page for people (a login?)" if "html" in media else "something else"
         raise ServerUnfit(f"{route}: answered with {what}, not with FHIR JSON: check address and access")
@@ -199,6 +299,11 @@ def _checked(body: bytes, content_type: str, route: str) -> None:
         msgspec.json.decode(body, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
         raise Unusable("cut", f"{route}: the answer is cut short, or not JSON") from None
+
+
+def media_type(content_type: str) -> str:
+    """The media type of a Content-Type header, in lower case and without its parameters."""
+    return content_type.split(";", 1)[0].strip().lower()
 
 
 def issue_codes(body: bytes) -> tuple[str, ...]:

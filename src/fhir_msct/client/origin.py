@@ -40,6 +40,11 @@ class Origin:
         shown = f"[{host}]" if ":" in host else host
         return f"{scheme}://{shown}" + ("" if port == DEFAULT_PORTS[scheme] else f":{port}")
 
+    @property
+    def root(self) -> "Origin":
+        """The whole origin, whatever the base path."""
+        return Origin(str(self), allow_http=True)
+
     def holds(self, url: str) -> bool:
         """Whether an absolute address lies on this origin and under its base path."""
         parsed = _parsed(url)
@@ -49,6 +54,13 @@ class Origin:
         if _place(parsed) != self._place or _DISGUISED.search(path[len(self._path) :]):
             return False
         return path.rstrip(b"/") == self._path or path.startswith(self._path + b"/")
+
+    def is_place_of(self, url: str) -> bool:
+        """Whether an absolute address has this scheme, host and port, whatever its path."""
+        parsed = _parsed(url)
+        if parsed is None or parsed.scheme not in DEFAULT_PORTS or parsed.userinfo:
+            return False
+        return _place(parsed) == self._place
 
     def resolve(self, link: str) -> str:
         """A link as an absolute address: as it is, or relative to the base (FHIR R4 `Bundle.link`)."""

@@ -15,9 +15,11 @@ from msgspec import Struct
 
 from fhir_msct.client import bundle as bundles
 from fhir_msct.client import pages
+from fhir_msct.client.auth import Auth
 from fhir_msct.client.body import Limits
 from fhir_msct.client.exchange import FHIR_JSON, Exchange, Reply, Sent, declined
 from fhir_msct.client.failures import PageGone, Unusable
+from fhir_msct.client.network import Network
 from fhir_msct.client.origin import Origin, shown
 from fhir_msct.client.pages import Page
 from fhir_msct.client.retry import Patience
@@ -60,6 +62,8 @@ class Client:
         limits: Limits | None = None,
         allow_http: bool = False,
         on_sent: Callable[[Sent], None] | None = None,
+        auth: Auth | None = None,
+        network: Network | None = None,
     ) -> None:
         """Raises ConfigError where the address cannot be one; sends nothing yet."""
         self.origin = Origin(base_url, allow_http=allow_http)
@@ -74,6 +78,8 @@ class Client:
             patience=patience or Patience(),
             limits=limits or Limits(),
             on_sent=on_sent,
+            auth=auth,
+            network=network,
         )
 
     def __enter__(self) -> Self:
@@ -83,6 +89,16 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._exchange.__exit__(kind, error, trace)
+
+    @property
+    def exchange(self) -> Exchange:
+        """The connection itself, for what is no REST: exports and their files."""
+        return self._exchange
+
+    @property
+    def not_granted(self) -> tuple[str, ...]:
+        """The types that the server does not let us use as asked, as far as it has said so yet."""
+        return self._exchange.auth.missing
 
     def metadata(self) -> dict[str, Any]:
         """The server's CapabilityStatement.
@@ -126,9 +142,20 @@ class Client:
 
     def count(self, type_: str, params: Params) -> int | None:
         """How many resources match, as the server counts them now; None where it does not say."""
-        asked = [(name, value) for name, value in _pairs(params) if name != "_count"]
+        asked = [(name, value) for name, value in _pairs(params) if name not in ("_count", "_elements")]
         reply = self._ask(type_, [*asked, ("_summary", "count")], f"{type_}?_summary=count")
         return pages.searchset(reply, type_).total
+
+    def probe(
+        self, type_: str, params: Params, *, form: bool = False, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """The answer to one search, whatever it is: by POST with `form`, with no headers but these."""
+        query, said = urlencode(_pairs(params), quote_via=quote, safe=""), dict(headers or {})
+        url = f"{self.base_url}/{type_}"
+        if not form:
+            return self._send("GET", f"{url}?{query}", f"{type_}?", said)
+        said |= {"Content-Type": "application/x-www-form-urlencoded"}
+        return self._send("POST", f"{url}/_search", f"{type_}/_search", said, query.encode("ascii"))
 
     def read(self, type_: str, id_: str) -> Resource | None:
         """The current version of one resource; None where there is none, or it was deleted."""
@@ -141,6 +168,20 @@ class Client:
         if known.type != type_:
             raise Unusable("shape", f"{type_}/[id]: the server answers with another type")
         return bundles.resource(reply.body, known)
+
+    def deletion(self, type_: str, id_: str) -> Resource | None:
+        """The deletion of one resource, where its history ends with one; None where it does not say so.
+
+        https://hl7.org/fhir/R4/http.html#history
+        """
+        url = f"{self._url(type_, id_)}/_history?_count=1"
+        reply = self._send("GET", url, f"{type_}/[id]/_history", _FRESH)
+        if reply.status != 200 or bundles.head(reply.body).type != "Bundle":
+            return None
+        newest = next(iter(bundles.cut(reply.body).entries), None)
+        if newest is None or newest.body is not None or (newest.method or "").upper() != "DELETE":
+            return None
+        return Resource(type_, id_, b"", version=newest.version, lastupdated=newest.modified, deleted=True)
 
     def put(self, type_: str, id_: str, body: bytes, *, if_match: str | None = None) -> Answer:
         """Writes one resource under its id. Sent once: where no answer comes, read before trying again.

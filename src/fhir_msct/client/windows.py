@@ -7,12 +7,14 @@ because a server may ignore a parameter that it does not know.
 
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from fhir_msct.dates import instant
 from fhir_msct.plan import Wanted
 from fhir_msct.records import Resource
 
@@ -21,6 +23,15 @@ PATIENTS = 25
 
 LARGEST = 1000
 """Resources of one window: more are asked for in halves, as long as there is more than one patient."""
+
+LARGEST_OF_ONE = 10_000
+"""Resources of one window of one patient: where a public HAPI server stops without a word."""
+
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""Before any server had stamped anything in FHIR."""
+
+SHORTEST = timedelta(seconds=2)
+"""What is not parted by time any more."""
 
 TRIES = 3
 """How often a window is read before it counts as not provable."""
@@ -49,6 +60,9 @@ class Window(Struct, frozen=True, kw_only=True):
     patients: tuple[str, ...]
     codes: tuple[str, ...] = ()
     """`system|code`, where only these may be asked for."""
+    lo: str = ""
+    hi: str = ""
+    """Half-open bounds of lastUpdated, full instants; empty: none."""
 
     def params(self, page_size: int) -> tuple[tuple[str, str], ...]:
         """The search's parameters."""
@@ -56,18 +70,31 @@ class Window(Struct, frozen=True, kw_only=True):
         asked = [(name, ",".join(before + id_ for id_ in self.patients))]
         if self.codes:
             asked.append((_CODE.get(self.type, ("code",))[0], ",".join(map(_escaped, self.codes))))
+        bounds = (("ge", self.lo), ("lt", self.hi))
+        asked += [("_lastUpdated", prefix + bound) for prefix, bound in bounds if bound]
         return (*asked, ("_count", str(page_size)))
 
-    def halves(self) -> "tuple[Window, ...]":
-        """The same work in two windows; nothing where there is only one patient."""
+    def halves(self, until: datetime | None = None) -> "tuple[Window, ...]":
+        """The same work in two windows; nothing where it cannot be less.
+
+        Patients are parted first; those of one patient by time where `until` (the server's clock) is
+        given. What is later than any bound is always in the last part.
+        """
         middle = len(self.patients) // 2
-        parts = (self.patients[:middle], self.patients[middle:])
-        return tuple(msgspec.structs.replace(self, patients=part) for part in parts) if middle else ()
+        if middle:
+            parts = (self.patients[:middle], self.patients[middle:])
+            return tuple(msgspec.structs.replace(self, patients=part) for part in parts)
+        start, stop = instant(self.lo) or EARLIEST, instant(self.hi) or until
+        if stop is None or stop - start < SHORTEST:
+            return ()
+        between = instant_text(start + (stop - start) / 2)
+        return msgspec.structs.replace(self, hi=between), msgspec.structs.replace(self, lo=between)
 
     def __str__(self) -> str:
         ids = self.patients
         named = ids[0] if len(ids) == 1 else f"{len(ids)} patients ({ids[0]} to {ids[-1]})"
-        return f"{self.type} of {named}"
+        bounds = (f" from {self.lo}" if self.lo else "") + (f" to {self.hi}" if self.hi else "")
+        return f"{self.type} of {named}{bounds}"
 
 
 class Outside(Struct, frozen=True):
@@ -77,6 +104,38 @@ class Outside(Struct, frozen=True):
     sha256: str
     why: str
     """`type`, `cohort` or `codes`."""
+
+
+def instant_text(moment: datetime) -> str:
+    """An instant as it is asked for: in Z, to the millisecond."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+
+
+def since_supported(capability: dict[str, Any], type_: str) -> bool:
+    """Whether the server says that a type can be searched by `_lastUpdated`; what it does not say it cannot.
+
+    https://hl7.org/fhir/R4/capabilitystatement.html
+    """
+    for rest in _objects(capability.get("rest")):
+        own = [one for one in _objects(rest.get("resource")) if one.get("type") == type_]
+        for place in (rest, *own):
+            if any(one.get("name") == "_lastUpdated" for one in _objects(place.get("searchParam"))):
+                return True
+    return False
+
+
+def history_supported(capability: dict[str, Any], type_: str) -> bool:
+    """Whether the server says that it keeps the history of each resource of a type."""
+    for rest in _objects(capability.get("rest")):
+        for one in _objects(rest.get("resource")):
+            codes = {what.get("code") for what in _objects(one.get("interaction"))}
+            if one.get("type") == type_ and "history-instance" in codes:
+                return True
+    return False
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def windows(wanted: Wanted, patients: Iterable[str]) -> tuple[Window, ...]:

@@ -11,10 +11,12 @@ from msgspec.structs import replace
 
 from fhir_msct.dates import calendar_date
 from fhir_msct.exact import decimal_text
+from fhir_msct.outcomes.comparators import of_difference, of_ratio
 from fhir_msct.outcomes.findings import ABATED, IMPROVED, fate, present_at_infusion
 from fhir_msct.outcomes.recurrence import first_recurrence, first_response
 from fhir_msct.outcomes.response import is_better, is_normal, responds
 from fhir_msct.outcomes.treated import Pair, Treated
+from fhir_msct.outcomes.values import Value
 from fhir_msct.plan import Endpoint, Plan, Visit
 from fhir_msct.results import Outcome
 
@@ -52,12 +54,19 @@ def answers(treated: Iterable[Treated], plan: Plan) -> Iterator[Outcome]:
 
 
 def change_at(treated: Treated, endpoint: Endpoint, paramcd: str, plan: Plan) -> Fields:
-    """CHG: the change from the baseline to the visit, in the study's unit (D14)."""
+    """CHG: the change from the baseline to the visit, in the study's unit (D14).
+
+    A comparator bounds the change (D9); two that pull apart leave nothing that could be said of it.
+    """
     pair = treated.pair(paramcd, _visit(endpoint, plan))
     if isinstance(pair, str):
         return _not_evaluable(treated, paramcd, pair)
+    comparator = of_difference(pair.value.comparator, pair.base.comparator)
+    if comparator is None:
+        return {"status": NOT_EVALUABLE, "reason": "cens", **_compared(pair)}
     unit = plan.parameters[paramcd].study_unit
-    return {"status": VALUE, "value": decimal_text(pair.change.chg), "unit": unit, **_compared(pair)}
+    found = _number(decimal_text(pair.change.chg), unit, comparator)
+    return {"status": VALUE, **found, **_compared(pair)}
 
 
 def response_at(treated: Treated, endpoint: Endpoint, paramcd: str, plan: Plan) -> Fields:
@@ -68,7 +77,9 @@ def response_at(treated: Treated, endpoint: Endpoint, paramcd: str, plan: Plan) 
     if pair.change.pchg is None:
         return {"status": NOT_EVALUABLE, "reason": "base_zero", **_compared(pair)}
     met = responds(pair.base, pair.value, plan.parameters[paramcd], endpoint.threshold or 0)
-    percent = {"value": decimal_text(pair.change.pchg), "unit": "%"}
+    base, value = pair.base, pair.value
+    comparator = of_ratio(value.comparator, base.comparator, zero=not value.aval)
+    percent = {} if comparator is None else _number(decimal_text(pair.change.pchg), "%", comparator)
     return {**_verdict(met, percent), **_compared(pair)}
 
 
@@ -99,8 +110,8 @@ def normal_at(treated: Treated, endpoint: Endpoint, paramcd: str, plan: Plan) ->
     if pair.value.uln is None:
         return {"status": NOT_EVALUABLE, "reason": "no_uln", **_compared(pair)}
     parameter = plan.parameters[paramcd]
-    text = {"value": decimal_text(pair.value.aval), "unit": parameter.study_unit}
-    return {**_verdict(is_normal(pair.value, parameter), text), **_compared(pair)}
+    measured = _number(decimal_text(pair.value.aval), parameter.study_unit, pair.value.comparator)
+    return {**_verdict(is_normal(pair.value, parameter), measured), **_compared(pair)}
 
 
 def finding_improved(treated: Treated, endpoint: Endpoint, paramcd: str, plan: Plan) -> Fields:
@@ -202,11 +213,15 @@ def _verdict(met: bool | None, value: Fields) -> Fields:
     return {"status": MET if met else NOT_MET, **value}
 
 
+def _number(value: str, unit: str, comparator: str) -> Fields:
+    return {"value": value, "unit": unit, "value_comparator": comparator}
+
+
 def _compared(pair: Pair) -> Fields:
     return {
-        "base": decimal_text(pair.base.aval),
+        **_baseline(pair.base),
         "aval": decimal_text(pair.value.aval),
-        "base_adt": pair.base.day,
+        "comparator": pair.value.comparator,
         "adt": pair.value.day,
         "sources": (*pair.base.sources, *pair.value.sources),
     }
@@ -215,8 +230,12 @@ def _compared(pair: Pair) -> Fields:
 def _not_evaluable(treated: Treated, paramcd: str, reason: str) -> Fields:
     """What is there is still named: the baseline, where there is one."""
     base = treated.series[paramcd].baseline
-    known = {"base": decimal_text(base.aval), "base_adt": base.day, "sources": base.sources} if base else {}
+    known = {**_baseline(base), "sources": base.sources} if base else {}
     return {"status": NOT_EVALUABLE, "reason": reason, **known}
+
+
+def _baseline(base: Value) -> Fields:
+    return {"base": decimal_text(base.aval), "base_comparator": base.comparator, "base_adt": base.day}
 
 
 def _why_never(reasons: list[str]) -> str:

@@ -13,6 +13,7 @@ from fhir_msct.plan import Parameter
 BELOW = ("<", "<=")
 ABOVE = (">", ">=")
 OPEN = ("<", ">")
+TURNED = str.maketrans("<>", "><")
 
 
 class Span(Struct, frozen=True, kw_only=True):
@@ -59,6 +60,22 @@ def below(a: Span, b: Span) -> bool:
     if a.high is None or b.low is None:
         return False
     return a.high < b.low or (a.high == b.low and (a.high_open or b.low_open))
+
+
+def of_difference(value: str, base: str) -> str | None:
+    """The comparator of value - base, from those of the two; None where even the direction is unknown.
+
+    `<0.3` after 10 is a change below -9.7; 8 after `<10` is one above -2; `<5` after `<10` can be either.
+    """
+    turned = base.translate(TURNED)
+    if value and turned and value[0] != turned[0]:
+        return None
+    return min(filter(None, (value, turned)), key=len, default="")
+
+
+def of_ratio(value: str, base: str, *, zero: bool) -> str | None:
+    """The comparator of value / base, both positive; `zero`: the value is 0, and so is the ratio."""
+    return "" if zero and not value else of_difference(value, base)
 
 
 def _floor(parameter: Parameter) -> Fraction | None:

@@ -117,7 +117,10 @@ def _proportion(question: Question, cases: Sequence[Case], plan: Plan) -> Answer
 def _change(question: Question, cases: Sequence[Case], summary: VisitSummary | None, plan: Plan) -> Answer:
     if summary is None or not summary.chg_n:
         return _no_answer(question, 0, _commonest(case.outcome.reason for case in cases))
-    limits = [flag for flag in summary.flags if flag in ("ci_unattainable", "cannot_reach_05")]
+    counted = [row for case in cases if (row := case.outcome).status == VALUE or row.reason == "cens"]
+    censored = sum(bool(row.base_comparator or row.comparator) for row in counted)
+    limits = [f"cens:{censored}"] if censored else []
+    limits += [flag for flag in summary.flags if flag in ("ci_unattainable", "cannot_reach_05")]
     return replace(
         _blank(question),
         n=summary.chg_n,

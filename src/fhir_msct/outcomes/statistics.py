@@ -9,14 +9,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from itertools import combinations_with_replacement
-from math import erfc, exp, fsum, lcm, log, sqrt
-from statistics import median, stdev, variance
+from math import erfc, exp, floor, fsum, lcm, log, sqrt
+from statistics import NormalDist, stdev, variance
 
 from msgspec import Struct
 
 EXACT = "exact signed-rank, Pratt zeros"
 NORMAL = "normal approximation to signed-rank, Pratt zeros, tie correction, no continuity correction"
+NORMAL_INTERVAL = "interval by the normal quantile"
 
 
 class SignedRank(Struct, frozen=True):
@@ -38,6 +38,8 @@ class Interval(Struct, frozen=True):
     lo: Fraction
     hi: Fraction
     conf: float
+    method: str = ""
+    """How the level was found; empty where it is exact."""
 
 
 class Description(Struct, frozen=True):
@@ -100,22 +102,32 @@ def hodges_lehmann(differences: Sequence[Fraction]) -> Fraction | None:
 
     Hodges & Lehmann 1963, https://doi.org/10.1214/aoms/1177704172.
     """
-    return median(_walsh_averages(differences)) if differences else None
+    if not differences:
+        return None
+    averages = _Walsh(differences)
+    count = averages.count
+    return (averages.kth((count + 1) // 2) + averages.kth(count // 2 + 1)) / 2
 
 
-def walsh_interval(differences: Sequence[Fraction], *, conf: float, min_n: int) -> Interval | None:
+def walsh_interval(
+    differences: Sequence[Fraction], *, conf: float, min_n: int, exact_pairs: int
+) -> Interval | None:
     """The signed-rank test's own interval: from the k-th smallest to the k-th largest Walsh average.
 
     k is the largest whose level is still at least `conf`; the level is that of a sample without ties,
     1 - 2 P(W+ < k) (Hollander & Wolfe, Nonparametric Statistical Methods, chapter 3), so with ties or zeros
-    the interval and the exact p may disagree. None below `min_n` pairs, or where no k reaches `conf`.
+    the interval and the exact p may disagree. It is counted exactly up to `exact_pairs` pairs; beyond that
+    k is the normal quantile's, rounded down, and `method` says so. None below `min_n` pairs, or where no k
+    reaches `conf`.
     """
     n = len(differences)
-    k, attained = _walsh_rank(n, conf)
-    if n < min_n or k == 0:
+    exact = n <= exact_pairs
+    k, attained = _walsh_rank(n, conf) if exact else _normal_walsh_rank(n, conf)
+    if n < min_n or k < 1:
         return None
-    averages = _walsh_averages(differences)
-    return Interval(averages[k - 1], averages[-k], attained)
+    averages = _Walsh(differences)
+    lo, hi = averages.kth(k), averages.kth(averages.count + 1 - k)
+    return Interval(lo, hi, attained, "" if exact else NORMAL_INTERVAL)
 
 
 def paired_t(differences: Sequence[Fraction]) -> float | None:
@@ -179,15 +191,36 @@ def _quantile(ordered: Sequence[Fraction], share: Fraction) -> Fraction:
     return ordered[below] if rest else (ordered[below - 1] + ordered[below]) / 2
 
 
-def _walsh_averages(differences: Sequence[Fraction]) -> list[Fraction]:
-    """The mean of every two differences, each with itself too, in order.
+class _Walsh:
+    """The Walsh averages of a sample, the mean of every two values and each with itself, in order.
 
-    Over one common denominator they are whole numbers, which add and sort ten times as fast.
+    None of them is made before it is asked for, since a thousand values have half a million. Over one
+    common denominator all are whole numbers, among which halving finds the k-th.
     """
-    unit = lcm(*(d.denominator for d in differences))
-    whole = [int(d * unit) for d in differences]
-    sums = sorted(a + b for a, b in combinations_with_replacement(whole, 2))
-    return [Fraction(total, 2 * unit) for total in sums]
+
+    def __init__(self, differences: Sequence[Fraction]) -> None:
+        self.unit = lcm(*(d.denominator for d in differences))
+        self.ordered = sorted(int(d * self.unit) for d in differences)
+        self.count = len(differences) * (len(differences) + 1) // 2
+
+    def kth(self, k: int) -> Fraction:
+        """The k-th smallest, counted from 1: the smallest that has k at or below it."""
+        low, high = 2 * self.ordered[0], 2 * self.ordered[-1]
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._at_most(middle) >= k else (middle + 1, high)
+        return Fraction(low, 2 * self.unit)
+
+    def _at_most(self, total: int) -> int:
+        """How many pairs, each value with itself too, add up to at most this."""
+        pairs, last = 0, len(self.ordered) - 1
+        for first, value in enumerate(self.ordered):
+            while last >= first and value + self.ordered[last] > total:
+                last -= 1
+            if last < first:
+                break
+            pairs += last - first + 1
+        return pairs
 
 
 def _doubled_midranks(sizes: Sequence[Fraction]) -> list[int]:
@@ -233,3 +266,10 @@ def _walsh_rank(n: int, conf: float) -> tuple[int, float]:
     at_most = _null_distribution(range(1, n + 1))
     k = bisect_left(range(n * (n + 1) // 2 + 1), True, key=lambda w: 1 - 2 * at_most(w) < conf)
     return k, float(1 - 2 * at_most(k - 1))
+
+
+def _normal_walsh_rank(n: int, conf: float) -> tuple[int, float]:
+    """As `_walsh_rank`, by the normal quantile: rounded down, so that the level is not overstated."""
+    centre = NormalDist(n * (n + 1) / 4, sqrt(n * (n + 1) * (2 * n + 1) / 24))
+    k = floor(centre.inv_cdf((1 - conf) / 2))
+    return k, 1 - 2 * centre.cdf(k)

@@ -14,6 +14,9 @@ from fhir_msct.records import Measurement
 CARRIED = ("utc_date", "rounded", "no_side")
 """Flags of a record that still matter in the analysis."""
 
+CORRECTIONS = ("corrected", "amended")
+"""Statuses of a result that was changed after it was final (http://hl7.org/fhir/R4/valueset-observation-status.html)."""
+
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -131,7 +134,7 @@ def _latest(values: Sequence[Value]) -> Sequence[Value]:
     return [value for value in values if value.moment == max(known)]
 
 
-def _newness(value: Value) -> tuple[datetime, bool, str]:
-    """By the server's last update, then a correction before what it corrects."""
+def _newness(value: Value) -> tuple[bool, datetime, str]:
+    """A correction comes after what it corrects, however late a server touched that; then the last update."""
     result = value.results[0]
-    return instant(result.lastupdated) or _NEVER, result.status == "corrected", result.source
+    return result.status in CORRECTIONS, instant(result.lastupdated) or _NEVER, result.source

@@ -56,7 +56,10 @@ def baseline_summary(infused: Sequence[Treated], parameter: Parameter, course: i
         base_n=described.n,
         base_mean=described.mean,
         base_median=described.median,
-        flags=(*_censored(baselines), *_conflict(any(BASELINE in one.conflicts for one in series))),
+        flags=(
+            *_censored((one,) for one in baselines),
+            *_conflict(any(BASELINE in one.conflicts for one in series)),
+        ),
         **_described(described),
     )
 
@@ -69,7 +72,8 @@ def visit_summary(
     values = [value for one in infused if (value := one.series[code].visits.get(visit.name))]
     absent = [one.why_absent(code, visit) for one in infused if visit.name not in one.series[code].visits]
     not_due, gone = absent.count("not_due"), absent.count("retreated")
-    flags = _censored(values)
+    bases = [one.series[code].baseline for one in infused if one.series[code].visits.get(visit.name)]
+    flags = _censored(zip(values, bases, strict=True))
     flags += (f"retreated:{gone}",) if gone else ()
     flags += _conflict("day_conflict" in absent)
     changes, more_flags = _changes(infused, parameter, visit, plan)
@@ -106,7 +110,11 @@ def _changes(
         return fields, flags
     tested, limits = _tested([pair.change.chg for pair in pairs if pair.change.chg is not None], plan)
     percents = [pair.change.pchg for pair in pairs if pair.change.pchg is not None]
-    fields |= tested | {"pchg_median": describe(percents).median}
+    fields |= tested | {
+        "pchg_median": describe(percents).median,
+        "pair_base_median": describe([pair.base.aval for pair in pairs]).median,
+        "pair_median": describe([pair.value.aval for pair in pairs]).median,
+    }
     fields |= _ratio(pairs, plan) if parameter.enzyme else {}
     return fields, flags + limits
 
@@ -114,13 +122,16 @@ def _changes(
 def _tested(changes: Sequence[Fraction], plan: Plan) -> tuple[Fields, tuple[str, ...]]:
     """D23: the exact test with its own estimate and interval, and Student's t beside it."""
     described = describe(changes)
-    test = signed_rank(changes, exact_pairs=plan.statistics.exact_pairs)
-    interval = walsh_interval(changes, conf=plan.statistics.conf, min_n=plan.statistics.min_ci_n)
+    chosen = plan.statistics
+    test = signed_rank(changes, exact_pairs=chosen.exact_pairs)
+    interval = walsh_interval(
+        changes, conf=chosen.conf, min_n=chosen.min_ci_n, exact_pairs=chosen.exact_pairs
+    )
     fields: Fields = {
         "chg_mean": described.mean,
         "chg_sd": described.sd,
         "chg_median": described.median,
-        "method": test.method,
+        "method": "; ".join(filter(None, (test.method, interval.method if interval else ""))),
         "p": test.p,
         "estimate": hodges_lehmann(changes),
         "t_p": paired_t(changes),
@@ -142,9 +153,9 @@ def _described(described: Description) -> Fields:
     return {name: getattr(described, name) for name in names}
 
 
-def _censored(values: Iterable[Value]) -> tuple[str, ...]:
-    """D9: how many values are a limit of detection, taken at the limit."""
-    count = sum(value.comparator in BELOW + ABOVE for value in values)
+def _censored(used: Iterable[Sequence[Value | None]]) -> tuple[str, ...]:
+    """D9: of how many subjects a value or its baseline is a limit of detection, taken at the limit."""
+    count = sum(any(one and one.comparator in BELOW + ABOVE for one in values) for values in used)
     return (f"cens:{count}",) if count else ()
 
 

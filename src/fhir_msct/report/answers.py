@@ -181,9 +181,10 @@ def _answer(row: Outcome | None) -> str:
         return ABSENT
     if row.status == NO_ANSWER:
         return f"({word('brief_reason', row.reason)})"
-    pair = f"{_measured(row.base)} to {_measured(row.aval)}: " if row.base and row.aval else ""
+    before, after = _measured(row.base_comparator, row.base), _measured(row.comparator, row.aval)
+    pair = f"{before} to {after}: " if before and after else ""
     return pair + word("status", row.status)
 
 
-def _measured(digits: str) -> str:
-    return measured(Fraction(digits))
+def _measured(comparator: str, digits: str) -> str:
+    return comparator + measured(Fraction(digits)) if digits else ""

@@ -2,10 +2,11 @@
 
 from fhir_msct.plan import Endpoint
 from fhir_msct.report import answers, flow, people
+from fhir_msct.report.rounding import p_value, statistic
 from fhir_msct.report.study_files import StudyFiles
 from fhir_msct.report.table import counted, listed
 from fhir_msct.report.words import word
-from fhir_msct.results import Outcome
+from fhir_msct.results import Answer, Outcome
 
 SYNTHETIC = "SYNTHETIC DATA: invented patients, made to try the tool on. Nothing here is evidence."
 
@@ -39,6 +40,7 @@ def lines(files: StudyFiles) -> list[str]:
     return [
         resources_line(files),
         treated_line(files),
+        *change_lines(files),
         *response_lines(files),
         *[f"{name}: {answer}." for name, answer in event_lines(files)],
     ]
@@ -60,6 +62,16 @@ def treated_line(files: StudyFiles) -> str:
     again = sorted(usubjid for usubjid, courses in opened.items() if len(courses) > 1)
     text = f"{counted(len(opened), 'subject')} infused with MSC"
     return text + (f"; {len(again)} of them again ({listed(again)})." if again else "; nobody again.")
+
+
+def change_lines(files: StudyFiles) -> list[str]:
+    """One sentence for each parameter whose change at the endpoint's visit has an answer."""
+    said = []
+    for endpoint in files.plan.endpoints:
+        if endpoint.rule == "change":
+            for paramcd in endpoint.paramcds:
+                said += [_change(files, row) for row in answers.family(files, endpoint, paramcd)]
+    return [line for line in said if line]
 
 
 def response_lines(files: StudyFiles) -> list[str]:
@@ -96,6 +108,20 @@ def _when(row: Outcome) -> str:
     if not row.adt:
         return row.usubjid
     return f"{row.usubjid} {'by ' if row.reason else ''}{row.adt.isoformat()}"
+
+
+def _change(files: StudyFiles, row: Answer) -> str:
+    """Before and after in the same subjects, and the change; nothing of fewer than two of them."""
+    place = (row.paramcd, row.course, row.avisit)
+    visit = next((one for one in files.by_visit if (one.paramcd, one.course, one.avisit) == place), None)
+    if visit is None or row.status == answers.NO_ANSWER or (row.n or 0) < FEWEST:
+        return ""
+    remark = f"; {answers.remarks(row)}" if row.reason else ""
+    return (
+        f"{row.paramcd} at {row.avisit}: median {statistic(visit.pair_base_median)} before, "
+        f"{statistic(visit.pair_median)} after, in {counted(row.n or 0, 'subject')}; "
+        f"Hodges-Lehmann change {answers.text(row)}, p {p_value(row.p)}{remark}."
+    )
 
 
 def _response(files: StudyFiles, endpoint: Endpoint, paramcd: str) -> str:

@@ -25,6 +25,11 @@ def visit_text(files: StudyFiles) -> str:
     return f"Days count from the first infusion of a course, which is day 1. Visits: {listed(spans)}."
 
 
+def short_text(files: StudyFiles) -> str:
+    """What the brackets and the p of the first chapter are."""
+    return str(table("text")["short"]).format(conf=percent(files.plan.statistics.conf))
+
+
 def sentences(files: StudyFiles) -> list[str]:
     """The rules that decided the numbers; each is a key of study.toml."""
     known = _values(files.plan)

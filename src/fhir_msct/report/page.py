@@ -47,7 +47,12 @@ def page(files: StudyFiles) -> str:
 def sections(files: StudyFiles) -> list[Section]:
     """The chapters in reading order."""
     return [
-        Section(key="short", title="In short", lines=tuple(highlights.lines(files))),
+        Section(
+            key="short",
+            title="In short",
+            text=(methods.short_text(files),),
+            lines=tuple(highlights.lines(files)),
+        ),
         _figure_section(files),
         Section(
             key="treated",

@@ -93,7 +93,7 @@ def _visits(files: StudyFiles) -> list[str]:
     ]
     for paramcd, summaries in shown.items():
         rows += _visit_rows(files.plan.parameters[paramcd], summaries)
-    title = "BEFORE AND AFTER the first MSCT: medians, Hodges-Lehmann change, exact signed-rank p"
+    title = "BEFORE AND AFTER the first MSCT: medians, Hodges-Lehmann change, signed-rank p (nominal)"
     lines = [*_columns(rows, right=range(2, 7)), *_key(files, rows), *_others(files, shown)]
     return [_title(files, title), *lines]
 
@@ -138,7 +138,7 @@ def _visit_row(row: VisitSummary) -> tuple[str, ...]:
         return row.avisit, visits.due(row), statistic(row.median), "", "", "", signs
     between = interval(row.ci_lo, row.ci_hi)
     change = statistic(row.estimate) + (f" ({between})" if between else "")
-    before, after = statistic(row.base_median), statistic(row.median)
+    before, after = statistic(row.pair_base_median), statistic(row.pair_median)
     return row.avisit, visits.due(row), before, after, change, p_value(row.p), signs
 
 

@@ -50,16 +50,22 @@ def value_remarks(row: VisitSummary) -> str:
 
 def change_remarks(row: VisitSummary) -> str:
     """What limits the change of a visit."""
-    return "; ".join(word("flag", flag) for flag in _flags(row, of_change=True))
+    without = [f"{count} without a baseline"] if (count := _unpaired(row)) else []
+    return "; ".join(without + [word("flag", flag) for flag in _flags(row, of_change=True)])
 
 
 def signs(row: VisitSummary) -> list[str]:
     """Both as signs ("3a", "*"), where space is short; `words.toml` holds their key."""
-    absent = {"retreated": row.retreated, "missing": row.missing}
+    absent = {"retreated": row.retreated, "missing": row.missing, "unpaired": _unpaired(row)}
     codes = [f"{code}:{count}" for code, count in absent.items() if count]
     codes += [*_flags(row, of_change=False), *_flags(row, of_change=True)]
     said = [word("brief", code) for code in codes]
     return list(dict.fromkeys(sign for sign in said if sign))
+
+
+def _unpaired(row: VisitSummary) -> int:
+    """How many were measured at a visit and not before the infusion: no change can be known of them."""
+    return 0 if row.avisit == BASELINE else row.n - (row.base_n or 0)
 
 
 def _flags(row: VisitSummary, *, of_change: bool) -> list[str]:
@@ -115,7 +121,7 @@ def change_table(parameter: Parameter, course: int, rows: Iterable[VisitSummary]
 def _change(row: VisitSummary, enzyme: bool) -> tuple[str, ...]:
     ratio = f"{statistic(row.gmr)} ({interval(row.gmr_lo, row.gmr_hi)})" if row.gmr_lo is not None else ABSENT
     return (
-        *(row.avisit, str(row.chg_n), statistic(row.base_median), statistic(row.median)),
+        *(row.avisit, str(row.chg_n), statistic(row.pair_base_median), statistic(row.pair_median)),
         *(statistic(row.chg_mean), statistic(row.chg_sd), statistic(row.chg_median)),
         *(statistic(row.pchg_median), statistic(row.estimate), interval(row.ci_lo, row.ci_hi) or ABSENT),
         *(level(row.conf), p_value(row.p), p_value(row.t_p), *([ratio] if enzyme else [])),

@@ -2,5 +2,6 @@
 
 from fhir_msct.sandbox.faults import Faults
 from fhir_msct.sandbox.server import Sandbox, serve
+from fhir_msct.sandbox.smart import Registration, Smart
 
-__all__ = ["Faults", "Sandbox", "serve"]
+__all__ = ["Faults", "Registration", "Sandbox", "Smart", "serve"]

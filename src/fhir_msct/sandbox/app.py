@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fhir_msct.sandbox.desk import Desk, Seen
+from fhir_msct.sandbox.export import Exports
 from fhir_msct.sandbox.faults import Trouble
 from fhir_msct.sandbox.faulty import FaultyPages, FaultyWire
 from fhir_msct.sandbox.outcome import operation_outcome
@@ -30,7 +31,11 @@ def build(desk: Desk, trouble: Trouble) -> ASGIApp:
         Middleware(FaultyPages, trouble=trouble),
     ]
     handlers = {HTTPException: _no_route, Exception: _failed}
-    app = Starlette(routes=routes(desk), middleware=middleware, exception_handlers=handlers)
+    app = Starlette(
+        routes=[*Exports(desk, trouble).routes(), *routes(desk)],
+        middleware=middleware,
+        exception_handlers=handlers,
+    )
     app.router.redirect_slashes = False
 
     async def watched(scope: Scope, receive: Receive, send: Send) -> None:

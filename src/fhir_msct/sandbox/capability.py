@@ -30,6 +30,7 @@ def capability_statement(base: str, started: datetime) -> bytes:
                 "mode": "server",
                 "resource": [_resource(type_) for type_ in sorted(TYPES)],
                 "interaction": [{"code": "transaction"}, {"code": "batch"}],
+                "operation": [_export("export")],
             }
         ],
     }
@@ -50,4 +51,9 @@ def _resource(type_: str) -> dict[str, Any]:
         "conditionalUpdate": True,
         "conditionalDelete": "not-supported",
         "searchParam": [{"name": name, "type": kind} for name, kind in kinds.items()],
+        **({"operation": [_export(f"{type_.lower()}-export")]} if type_ in ("Group", "Patient") else {}),
     }
+
+
+def _export(name: str) -> dict[str, str]:
+    return {"name": "export", "definition": f"http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{name}"}

@@ -9,6 +9,7 @@ from msgspec import Struct
 from fhir_msct.sandbox.bundles import Bundles
 from fhir_msct.sandbox.interactions import Interactions
 from fhir_msct.sandbox.pages import Pages
+from fhir_msct.sandbox.smart import Smart
 from fhir_msct.sandbox.store import Store
 
 
@@ -25,10 +26,17 @@ class Desk:
     """The store's verbs, the pages, and the requests that were seen and what failed inside."""
 
     def __init__(
-        self, store: Store, pages: Pages, *, clock: Callable[[], datetime], token: str | None
+        self,
+        store: Store,
+        pages: Pages,
+        *,
+        clock: Callable[[], datetime],
+        token: str | None,
+        smart: Smart | None = None,
     ) -> None:
         self.clock = clock
         self.token = token
+        self.smart = smart
         self.started = clock()
         self.interactions = Interactions(store, clock)
         self.pages = pages

@@ -57,6 +57,27 @@ class Faults(Struct, frozen=True, kw_only=True):
     bare_entries: bool = False
     """Entries without fullUrl and search mode."""
 
+    export_polls: int = 1
+    """How often an export is not done yet when it is asked for."""
+    export_retry_after: str = "0"
+    export_transient: bool = False
+    """A poll fails with 500 and an issue that says `transient`."""
+    export_stalled: bool = False
+    """The export shows no progress any more."""
+    export_post_only: bool = False
+    """Kick-off by POST only, and the manifest in the words of STU4."""
+    export_parts: bool = False
+    """A manifest in two parts."""
+    export_wrong_count: bool = False
+    export_expired: bool = False
+    """A file is 410."""
+    export_binary: bool = False
+    """A file comes as a Binary in JSON."""
+    export_lost_type: str = ""
+    """A type that is not in the manifest, though it was asked for."""
+    export_errors: int = 0
+    """Errors that the manifest reports."""
+
 
 _NONE = Faults()
 

@@ -50,6 +50,14 @@ class Interactions:
         current = self._store.current(known(type_), id_)
         return _readable(current, f"{type_}/{id_}")
 
+    def all(self, type_: str) -> list[Version]:
+        """The current versions of a type; deleted ones left out."""
+        return self._store.all(type_)
+
+    def gone(self, type_: str) -> list[Version]:
+        """The deletions of a type that no later version has undone."""
+        return self._store.gone(type_)
+
     def vread(self, type_: str, id_: str, version: str) -> Answer:
         """One version."""
         found = self._store.version(known(type_), id_, version)

@@ -7,12 +7,13 @@ so no two writes ever meet half way.
 import re
 import zlib
 from collections.abc import Callable
+from datetime import datetime
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Scope
 
@@ -22,10 +23,13 @@ from fhir_msct.sandbox.interactions import Answer, etag_version, incoming, known
 from fhir_msct.sandbox.moments import moment
 from fhir_msct.sandbox.outcome import Rejected, operation_outcome
 from fhir_msct.sandbox.pages import history
+from fhir_msct.sandbox.permissions import needed
 from fhir_msct.sandbox.search import query
+from fhir_msct.sandbox.smart import Denied, Smart
 from fhir_msct.sandbox.store import Version
 
 PATH = "/fhir"
+TOKEN_PATH = "/auth/token"  # noqa: S105  (an address)
 LONGEST_URL = 8000
 """A longer one is a 414; a HAPI server's Tomcat stops at 8 kB too."""
 
@@ -41,6 +45,7 @@ Handler = Callable[[Desk, Request, bytes], Response]
 def routes(desk: Desk) -> list[Route]:
     """What the server answers, address by address."""
     return [
+        *(_smart_routes(desk, desk.smart) if desk.smart else ()),
         Route(PATH, _route(desk, _base), methods=["GET", "POST"]),
         Route(PATH + "/", _route(desk, _base), methods=["GET", "POST"]),
         Route(PATH + "/metadata", _route(desk, _metadata), methods=["GET"]),
@@ -50,6 +55,38 @@ def routes(desk: Desk) -> list[Route]:
         Route(PATH + "/{type}/{id}/_history", _route(desk, _history), methods=["GET"]),
         Route(PATH + "/{type}/{id}/_history/{version}", _route(desk, _vread), methods=["GET"]),
     ]
+
+
+def _smart_routes(desk: Desk, smart: Smart) -> list[Route]:
+    """What a server with SMART answers to those who have no token yet."""
+
+    async def configuration(request: Request) -> Response:
+        try:
+            return _json(200, smart.configuration(_token_url(request)))
+        except Rejected as no:
+            return answered(no.body, no.status)
+
+    async def token(request: Request) -> Response:
+        kind = request.headers.get("Content-Type", "")
+        try:
+            return _json(200, smart.token(kind, await request.body(), _token_url(request), desk.clock()))
+        except Denied as no:
+            return _json(400, {"error": no.error, "error_description": no.text})
+        except Rejected as no:
+            return answered(no.body, no.status)
+
+    return [
+        Route(PATH + "/.well-known/smart-configuration", configuration, methods=["GET"]),
+        Route(TOKEN_PATH, token, methods=["POST"]),
+    ]
+
+
+def _token_url(request: Request) -> str:
+    return _address(request).removesuffix(PATH) + TOKEN_PATH
+
+
+def _json(status: int, document: dict[str, Any]) -> Response:
+    return JSONResponse(document, status, {"Cache-Control": "no-store", "Pragma": "no-cache"})
 
 
 def target(scope: Scope) -> str:
@@ -63,7 +100,10 @@ def _route(desk: Desk, handle: Handler) -> Callable[[Request], Any]:
         try:
             body = await request.body()
             _admit(desk, request)
-            return handle(desk, request, _unpacked(request, body))
+            body = _unpacked(request, body)
+            if desk.smart is not None:
+                _permit(desk.smart, desk.clock(), request, body)
+            return handle(desk, request, body)
         except Rejected as no:
             headers = {"WWW-Authenticate": "Bearer"} if no.status == 401 else None
             return answered(no.body, no.status, headers)
@@ -71,6 +111,17 @@ def _route(desk: Desk, handle: Handler) -> Callable[[Request], Any]:
             return Response(status_code=400)  # nobody is there to read it
 
     return answer
+
+
+def _permit(smart: Smart, now: datetime, request: Request, body: bytes) -> None:
+    """Returns where the request's token is good for all that it wants."""
+    grant = smart.admit(request.headers.get("Authorization"), now)
+    if grant is None:
+        raise Rejected(401, "a token is needed that is neither over nor revoked")
+    path = request.url.path.removeprefix(PATH).strip("/")
+    for type_, letter in needed(request.method, path, body):
+        if not grant.allows(type_, letter):
+            raise Rejected(403, f"the token's scopes do not allow this: system/{type_}.{letter}")
 
 
 def _admit(desk: Desk, request: Request) -> None:

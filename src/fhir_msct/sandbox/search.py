@@ -81,6 +81,8 @@ def query(type_: str, pairs: Iterable[tuple[str, str]], *, base: str, strict: bo
     summary = controls.get("_summary", "false")
     if summary not in ("false", "count"):
         raise Rejected(400, "_summary: this server answers count or false")
+    if summary == "count" and "_elements" in controls:
+        raise Rejected(400, "_summary and _elements: only one of them, as on a HAPI server")
     total = controls.get("_total")
     if total not in (None, "none", "estimate", "accurate"):
         raise Rejected(400, "_total: none, estimate or accurate")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from fhir_msct.sandbox.desk import Seen
+    from fhir_msct.sandbox.smart import Smart
 
 
 class Sandbox:
@@ -28,7 +29,8 @@ class Sandbox:
 
     `path` is its database file, kept afterwards. `port` 0 takes any free one. `page_size` is the page
     a search gets that does not ask for one, `page_cap` the largest it may ask for. `token`, when given,
-    is the bearer token every request must carry. `clock` is the time the server believes in.
+    is the bearer token every request must carry; `smart` has tokens asked for by SMART Backend Services.
+    `clock` is the time the server believes in.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Sandbox:
         faults: Faults | None = None,
         clock: Callable[[], datetime] | None = None,
         token: str | None = None,
+        smart: "Smart | None" = None,
     ) -> None:
         self._path = path
         self._place = (host, port)
         self._page_size = page_size
         self._page_cap = page_cap
         self._token = token
+        self._smart = smart
         self._faults = faults
         self._clock = clock or (lambda: datetime.now(UTC))
 
@@ -68,7 +72,7 @@ class Sandbox:
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/fhir"
         self._trouble = Trouble(self._faults)
         pages = Pages(self._store, size=self._page_size, cap=self._page_cap)
-        self._desk = Desk(self._store, pages, clock=self._clock, token=self._token)
+        self._desk = Desk(self._store, pages, clock=self._clock, token=self._token, smart=self._smart)
         self._uvicorn = _uvicorn(build(self._desk, self._trouble))
         # The socket listens already, so whoever connects before the loop runs only waits.
         run = {"sockets": [listener]}
@@ -105,6 +109,8 @@ class Sandbox:
         self._store.clear()
         self._desk.pages.expire()
         self._desk.seen.clear()
+        if self._smart is not None:
+            self._smart.forget()
         self.faults = None
 
     def expire_pages(self) -> None:
@@ -137,10 +143,11 @@ def serve(
     port: int = 8080,
     host: str = "127.0.0.1",
     resources: Iterable[bytes] = (),
+    smart: "Smart | None" = None,
     say: Callable[[str], None],
 ) -> None:
     """Runs a sandbox until Ctrl+C; loads the resources first. Raises as `Sandbox` does."""
-    with Sandbox(path, port=port, host=host) as server:
+    with Sandbox(path, port=port, host=host, smart=smart) as server:
         loaded = server.load(resources)
         say(f"FHIR R4 server at {server.url} ({loaded} resources loaded); stop it with Ctrl+C")
         try:

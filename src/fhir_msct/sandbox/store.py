@@ -126,6 +126,11 @@ class Store:
         where = "seq in (select seq from current where type = ? and deleted = 0) order by id"
         return self._versions(where, (type_,))
 
+    def gone(self, type_: str) -> list[Version]:
+        """The deletions of a type, ordered by id."""
+        where = "seq in (select seq from current where type = ? and deleted = 1) order by id"
+        return self._versions(where, (type_,))
+
     def select(self, sql: str, args: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query."""
         with self._lock:

@@ -1,20 +1,14 @@
 """Taking in an export on disk: NDJSON files are adopted whole, everything else is cut into resources."""
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
 
 from fhir_msct.archive.files import adopt
 from fhir_msct.archive.runs import Quarantined, Run
 from fhir_msct.client.damage import Damage
 from fhir_msct.client.folder import Source, pour, read_file, read_lines, sources
 from fhir_msct.records import Resource
-
-T = TypeVar("T")
-
-BATCH = 2000
-"""Lines of one transaction."""
+from fhir_msct.tasks.batches import batches
 
 
 def take_in(run: Run, folder: Path, say: Callable[[str], None]) -> int:
@@ -40,7 +34,7 @@ def _adopt(run: Run, source: Source) -> None:
 
 
 def _keep(run: Run, found: Iterable[Resource | Damage], file: int | None) -> None:
-    for batch in _batches(found):
+    for batch in batches(found):
         run.lines(
             [item for item in batch if isinstance(item, Resource)],
             [_quarantined(item) for item in batch if isinstance(item, Damage)],
@@ -57,9 +51,3 @@ def _quarantined(damage: Damage) -> Quarantined:
         length=damage.length,
         lost=damage.lost,
     )
-
-
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    rest = iter(items)
-    while batch := list(islice(rest, BATCH)):
-        yield batch

@@ -55,7 +55,7 @@ def outcomes(folder: Path, plan: Plan, *, say: Callable[[str], None]) -> Outcome
     tables: dict[str, Any] = {name: read_csv(path, INPUTS[name]) for name, path in paths.items()}
     records = StudyRecords(**tables)
     results = analyse(records, plan, cut)
-    facts = {"data_cut": cut.isoformat() if cut else None}
+    facts = {"data_cut": cut.isoformat() if cut else None, "server": run.get("server")}
     inputs = [*paths.values(), folder / "study.toml"]
     with stage(folder, "outcomes", inputs=inputs, complete=complete, **facts) as out:
         for name, kind in OUTPUTS.items():

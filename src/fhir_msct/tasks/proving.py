@@ -1,14 +1,27 @@
 """Working through the windows of a pull until each is proved, or known not to be provable."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
 
-from fhir_msct.archive.runs import Arrived, Quarantined, Run
+import msgspec
+from msgspec import Struct
+
+from fhir_msct.archive.runs import Arrived, Asked, Quarantined, Run
 from fhir_msct.archive.runs import Window as Open
 from fhir_msct.client.failures import Declined, PageGone, Unusable
 from fhir_msct.client.pages import Page
 from fhir_msct.client.rest import Client
-from fhir_msct.client.windows import LARGEST, TRIES, Gauge, Window, verdict
+from fhir_msct.client.windows import (
+    LARGEST,
+    LARGEST_OF_ONE,
+    TRIES,
+    Gauge,
+    Window,
+    since_supported,
+    verdict,
+)
 from fhir_msct.plan import Wanted
+from fhir_msct.tasks.threads import side_by_side
 
 STOPS = 401
 """A status that no other window can survive: the token is no longer good."""
@@ -17,67 +30,149 @@ TOO_LONG = frozenset({405, 413, 414, 415, 431, 501})
 """Statuses with which servers refuse a long search, or its POST: fewer patients make it shorter."""
 
 HALVE_AFTER = 2
-"""Readings in vain after which a window of several patients is halved."""
+"""Readings in vain after which a window is halved."""
+
+MOST_PARTS = 48
+"""Windows of the same patients and type: where so many do not help, the server's counts never settle."""
+
+
+class _Begun(Struct, frozen=True):
+    """A reading begins; so many there are, the server says."""
+
+    before: int | None
+
+
+class _Done(Struct, frozen=True):
+    """A reading has come to its end."""
+
+    before: int | None
+    after: int | None
+
+
+class _Failed(Struct, frozen=True):
+    """A reading proves nothing; `final` where another one would not either."""
+
+    why: str
+    final: bool
+
+
+class _Split(Struct, frozen=True):
+    """This is too much at once."""
+
+
+_Event = _Begun | Arrived | _Done | _Failed | _Split
+
+
+class _Reading(Struct, frozen=True):
+    """A window that is being read, and the smaller ones it could be read in."""
+
+    this: Open
+    window: Window
+    halves: tuple[Window, ...]
 
 
 class Proving:
-    """The work of one run."""
+    """The work of one run: windows are read by several threads, and written down by this one alone."""
 
-    def __init__(self, client: Client, run: Run, wanted: Wanted, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        run: Run,
+        wanted: Wanted,
+        say: Callable[[str], None],
+        *,
+        connections: int = 1,
+        capability: dict[str, Any] | None = None,
+    ) -> None:
         self._client, self._run, self._wanted, self._say = client, run, wanted, say
         self._gauge = Gauge(run.patients, client.base_url)
+        self._connections, self._capability = connections, capability or {}
 
     def work(self) -> None:
         """Returns when no window is open. Raises what ends a run early; running it again goes on here."""
-        while (this := self._run.next_window()) is not None:
-            codes = self._wanted.codes.get(this.type, ())
-            self._window(this, Window(type=this.type, patients=this.patients, codes=codes))
+        if self._connections > 1:
+            side_by_side(self._next, self._events, self._apply, self._connections)
+            return
+        while (reading := self._next(())) is not None:
+            for event in self._events(reading):
+                self._apply(reading, event)
 
-    def _window(self, this: Open, window: Window) -> None:
-        """One reading of a window, or the rest of one, and what follows from it."""
-        before, halves = this.count_before, window.halves()
-        after, final = None, False
+    def _next(self, busy: Collection[_Reading]) -> _Reading | None:
+        """The first window that is open and that nobody reads."""
+        this = self._run.next_window({one.this.id for one in busy})
+        if this is None:
+            return None
+        codes = self._wanted.codes.get(this.type, ())
+        window = Window(type=this.type, patients=this.patients, codes=codes, lo=this.lo, hi=this.hi)
+        by_time = since_supported(self._capability, this.type) and self._run.parts(this) < MOST_PARTS
+        return _Reading(this, window, window.halves(self._client.date if by_time else None))
+
+    def _events(self, reading: _Reading) -> Iterator[_Event]:
+        """One reading of a window, or the rest of one; touches nothing but the server."""
+        this, window = reading.this, reading.window
+        before = this.count_before
+        largest = LARGEST if len(this.patients) > 1 else LARGEST_OF_ONE
         try:
             if this.next_url is None:
-                before = self._count(window)
-                if before is not None and before > LARGEST and halves:
-                    self._run.split(this, (half.patients for half in halves))
+                before = self.count(window)
+                if before is not None and before > largest and reading.halves:
+                    yield _Split()
                     return
-                self._run.reading(this, before)
-            self._read(this, window)
-            after = self._count(window)
-            why = verdict(before, after, self._run.distinct(this))
-            final = before is None and after is None
+                yield _Begun(before)
+            params = window.params(self._wanted.page_size)
+            for page in self._client.search(window.type, params, start=this.next_url):
+                yield self._arrived(window, page)
+            yield _Done(before, self.count(window))
         except Unusable as error:
-            why, final = str(error), error.reason == "next-foreign"
+            yield _Failed(str(error), error.reason == "next-foreign")
         except Declined as error:
             if error.status == STOPS or error.status >= 500:
                 raise
-            if halves and error.status in TOO_LONG:
-                self._run.split(this, (half.patients for half in halves))
-                return
-            why, final = str(error), not isinstance(error, PageGone)
-        self._conclude(this, window, why, after, final)
+            too_long = len(this.patients) > 1 and error.status in TOO_LONG
+            yield _Split() if too_long else _Failed(str(error), not isinstance(error, PageGone))
 
-    def _conclude(self, this: Open, window: Window, why: str, after: int | None, final: bool) -> None:
-        tried, halves = this.tried + 1, window.halves()
+    def _apply(self, reading: _Reading, event: _Event) -> None:
+        """Writes down what a reading has come to."""
+        this = reading.this
+        if isinstance(event, _Begun):
+            self._run.reading(this, event.before)
+        elif isinstance(event, Arrived):
+            self._run.page(this, event)
+        elif isinstance(event, _Split):
+            self._run.split(this, _parts(this, reading.halves))
+        elif isinstance(event, _Done):
+            came = self._run.distinct(this)
+            uncounted = event.before is None and event.after is None
+            if not self._helps(reading, event, came):
+                reading = msgspec.structs.replace(reading, halves=())
+            self._conclude(reading, verdict(event.before, event.after, came), event.after, uncounted)
+        else:
+            self._conclude(reading, event.why, None, event.final)
+
+    def _helps(self, reading: _Reading, done: _Done, came: int) -> bool:
+        """Whether smaller windows may prove what this one does not.
+
+        Patients apart are less work each; parting one patient's time helps only against a server that
+        stops early, and never against one that miscounts.
+        """
+        if len(reading.this.patients) > 1 or done.before is None or done.before != done.after:
+            return True
+        return done.before > self._wanted.page_size or done.before - came > 1
+
+    def _conclude(self, reading: _Reading, why: str, after: int | None, final: bool) -> None:
+        this, window, tried = reading.this, reading.window, reading.this.tried + 1
         if not why:
             self._run.settle(this, count_after=after)
             self._say(f"{window}: {after} on the server, all received")
-        elif final or (tried >= TRIES and not halves):
+        elif final or (tried >= TRIES and not reading.halves):
             self._run.settle(this, count_after=after, why=why)
             self._say(f"{window}: NOT PROVED: {why}")
-        elif tried >= HALVE_AFTER and halves:
-            self._run.split(this, (half.patients for half in halves))
+        elif tried >= HALVE_AFTER and reading.halves:
+            self._run.split(this, _parts(this, reading.halves))
         else:
             self._run.failed(this, why)
 
-    def _read(self, this: Open, window: Window) -> None:
-        params = window.params(self._wanted.page_size)
-        for page in self._client.search(window.type, params, start=this.next_url):
-            self._run.page(this, self._arrived(window, page))
-
-    def _count(self, window: Window) -> int | None:
+    def count(self, window: Window) -> int | None:
         """The server's count; None where it refuses to count, which the search then shows or survives."""
         try:
             return self._client.count(window.type, window.params(self._wanted.page_size))
@@ -106,6 +201,10 @@ class Proving:
             bytes=page.bytes,
             included=len(page.included),
         )
+
+
+def _parts(this: Open, halves: Iterable[Window]) -> list[Asked]:
+    return [Asked(this.type, half.patients, half.lo, half.hi, this.whole) for half in halves]
 
 
 def unsupported(capability: dict[str, object], types: Iterable[str]) -> tuple[str, ...]:

@@ -1,81 +1,45 @@
 """`pull`: what a server, or a folder of exported files, holds of the cohort, into the archive.
 
 Complete, or it says so: a pull that could not prove itself complete keeps what it got, names what is in
-doubt, and its report is not `complete`. Running it again asks for everything again; an interrupted one
-goes on where it was.
+doubt, and its report is not `complete`. After a complete one, the next asks only for what is new since,
+and proves the whole by the server's counts; an interrupted one goes on where it was.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-from fhir_msct.archive import tallies
-from fhir_msct.archive.runs import Run, Sent, check_source
+from fhir_msct.archive import bulk_jobs, proofs, tallies
+from fhir_msct.archive.runs import Asked, Run, Sent, check_source
 from fhir_msct.archive.store import FILE, Archive
+from fhir_msct.archive.work import Since
 from fhir_msct.client import cohort, exchange
 from fhir_msct.client.connect import connect
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.rest import Client
 from fhir_msct.client.retry import Patience
-from fhir_msct.client.windows import Window, windows
+from fhir_msct.client.scopes import Access
+from fhir_msct.client.windows import instant_text, since_supported, windows
+from fhir_msct.dates import instant
 from fhir_msct.errors import ConfigError, UsageError
 from fhir_msct.plan import Plan, Wanted
+from fhir_msct.tasks import exporting
 from fhir_msct.tasks.adopting import take_in
+from fhir_msct.tasks.catching_up import CatchingUp
+from fhir_msct.tasks.exporting import Exporting
 from fhir_msct.tasks.proving import Proving, unsupported
+from fhir_msct.tasks.pulled import PullReport, TypeReport, concluded, finished, not_kept
+
+__all__ = ["PullReport", "TypeReport", "access", "pull", "pull_plan"]
 
 Say = Callable[[str], None]
 
-SHOWN = 20
-"""Problems of one kind that are named one by one."""
-
-
-class TypeReport(Struct, frozen=True, kw_only=True):
-    """What came of one type."""
-
-    type: str
-    received: int
-    """Different resources that this pull received."""
-    counted: int | None
-    """What the server says it holds of them; None for a folder, and where it does not say."""
-    stored_new: int
-    """Versions that were not in the archive before."""
-    unchanged: int
-    gone: int = 0
-    """No longer found by this pull: deleted, or no longer of the cohort."""
-
-
-class PullReport(Struct, frozen=True, kw_only=True):
-    """How a pull went."""
-
-    types: tuple[TypeReport, ...]
-    complete: bool
-    problems: tuple[str, ...]
-    """Why it is not complete, in sentences."""
-    notes: tuple[str, ...]
-    """What else to know: what was no FHIR data, and what the server does not hold at all."""
-    requests: int
-    base_url: str | None
-    software: str
-    server_date: str | None
-    patients: int
-
-    @property
-    def received(self) -> int:
-        """Different resources of all types."""
-        return sum(one.received for one in self.types)
-
-    @property
-    def counted(self) -> int | None:
-        """What the server counts of all types; None where it did not count one of them."""
-        counts = [one.counted for one in self.types]
-        return None if None in counts else sum(count for count in counts if count is not None)
+EVERYTHING = "the server does not say that {} can be searched by _lastUpdated: every pull asks for all of it"
 
 
 def pull(
@@ -84,18 +48,21 @@ def pull(
     wanted: Wanted,
     *,
     source: Path | None = None,
+    full: bool = False,
     transport: Any = None,
     patience: Patience | None = None,
     say: Say,
 ) -> PullReport:
     """Brings a study's resources into its archive; the report says whether that is all of them.
 
+    After a complete pull only what is new since is asked for, unless it is to be `full`.
+
     Raises ConfigError, Locked, ServerUnfit and UsageError before anything is stored; Unreachable and
     ServerFailed where it stopped half way: the next pull goes on from there.
     """
     if source is not None:
         return _from_folder(folder, source, say)
-    return _from_server(folder, plan, wanted, transport, patience, say)
+    return _from_server(folder, plan, wanted, full, transport, patience, say)
 
 
 def _from_folder(folder: Path, source: Path, say: Say) -> PullReport:
@@ -106,16 +73,17 @@ def _from_folder(folder: Path, source: Path, say: Say) -> PullReport:
         check_source(archive, "folder", str(home))
         run = Run.begin(archive, "folder", str(home))
         files = take_in(run, home, say)
-        problems, notes = _not_kept(run, say_place=True)
+        problems, notes = not_kept(run, say_place=True)
         if not any(one.received for one in tallies.tallies(archive.connection, run.number)):
             problems.append(f"{source} holds no FHIR resource in {files} files")
-        return _finished(run, problems, notes)
+        return finished(run, problems, notes)
 
 
 def _from_server(
     folder: Path,
     plan: Plan,
     wanted: Wanted,
+    full: bool,
     transport: Any,
     patience: Patience | None,
     say: Say,
@@ -128,19 +96,39 @@ def _from_server(
             archive = closing.enter_context(Archive.open(folder))
             check_source(archive, "server", base)
         client = closing.enter_context(
-            connect(base, plan, transport=transport, patience=patience, on_sent=_noting(sent))
+            connect(
+                base,
+                plan,
+                access=access(wanted),
+                transport=transport,
+                patience=patience,
+                on_sent=_noting(sent),
+            )
         )
         capability = client.metadata()
         archive = archive or closing.enter_context(Archive.open(folder, create=True))
-        run = Run.begin(archive, "server", base, _fingerprint(wanted, client.date), sent)
+        config = bulk_jobs.same_question(archive, _fingerprint(wanted, client.date, full))
+        run = Run.begin(archive, "server", base, config, sent)
         absent = unsupported(capability, wanted.types)
-        asked = msgspec.structs.replace(wanted, types=tuple(t for t in wanted.types if t not in absent))
+        refused = [type_ for type_ in client.not_granted if type_ not in absent]
+        types = tuple(type_ for type_ in wanted.types if type_ not in {*absent, *refused})
+        asked = msgspec.structs.replace(wanted, types=types)
         if run.planned:
             say("going on with the pull that was interrupted")
         else:
-            _plan(run, client, asked, capability, say)
-        Proving(client, run, asked, say).work()
-        return _concluded(run, asked, absent, client.date)
+            _plan(run, client, asked, capability, plan, full, say)
+        told = Exporting(client, run, plan, asked, say).work()
+        connections = plan.pull.connections if transport is None else 1
+        proving = Proving(client, run, asked, say, connections=connections, capability=capability)
+        CatchingUp(client, run, asked, capability, proving, say).work()
+        return concluded(run, asked, absent, client.date, refused, [*told, *_notes(capability, types, plan)])
+
+
+def access(wanted: Wanted) -> Access:
+    """What a pull has to be allowed: to read the types that are wanted, and those that name the cohort."""
+    naming = [type_.partition("/")[0] for type_, _ in cohort.requests(wanted.cohort)]
+    types = sorted(wanted.types, key=lambda type_: type_ != "Patient")
+    return Access(read=tuple(dict.fromkeys([*naming, *types])))
 
 
 def _noting(sent: list[Sent]) -> Callable[[exchange.Sent], None]:
@@ -151,101 +139,87 @@ def _checked(plan: Plan) -> str:
     """The base address to pull from; raises ConfigError where the plan does not say all that it must."""
     if not plan.server.url:
         raise ConfigError("study.toml: [server] url is not set: say where to pull from, or use --from FOLDER")
-    origin = Origin(plan.server.url)
+    origin = Origin(plan.server.url, allow_http=plan.server.allow_http)
     cohort.checked(plan.cohort, origin)
     return origin.base
 
 
-def _fingerprint(wanted: Wanted, date: datetime | None) -> str:
+def _fingerprint(wanted: Wanted, date: datetime | None, full: bool) -> str:
     """What is asked for, and on which day of the server, as a hash.
 
     An interrupted pull goes on only where it is the same: what was proved on another day says nothing
-    about the day that becomes the data cut.
+    about the day that becomes the data cut. An export may take days, and proves nothing by itself.
     """
     day = date.date().isoformat() if date else ""
-    return sha256(msgspec.json.encode([wanted, day])).hexdigest()
+    return f"{sha256(msgspec.json.encode([wanted, full])).hexdigest()} {day}"
 
 
-def _plan(run: Run, client: Client, wanted: Wanted, capability: dict[str, Any], say: Say) -> None:
+def _plan(
+    run: Run,
+    client: Client,
+    wanted: Wanted,
+    capability: dict[str, Any],
+    plan: Plan,
+    full: bool,
+    say: Say,
+) -> None:
+    begun = client.date
     found = cohort.patients(client, wanted.cohort, wanted.page_size)
     say(f"the cohort has {len(found.patients)} patients")
+    question = sha256(msgspec.json.encode([msgspec.structs.replace(wanted, page_size=0), found.patients]))
+    basis = None if full else proofs.basis(run.archive, question.hexdigest())
+    types = {
+        type_: _bound(run.archive, type_, basis) if since_supported(capability, type_) else ("", "")
+        for type_ in wanted.types
+    }
     software = capability.get("software")
     about = software if isinstance(software, dict) else {}
+    minutes = plan.pull.catch_up_minutes
+    where, _ = exporting.level(plan, capability)
+    work = windows(wanted, found.patients) if where is None or not wanted.types else ()
     run.plan(
         found.patients,
-        [(window.type, window.patients) for window in windows(wanted, found.patients)],
+        [_asked(one.type, one.patients, types[one.type][0]) for one in work],
         problems=found.problems,
         software=str(about.get("name", "")),
         version=str(about.get("version", "")),
-    )
-
-
-def _concluded(run: Run, wanted: Wanted, absent: Sequence[str], date: datetime | None) -> PullReport:
-    """The end of a pull from a server: every doubt in a sentence."""
-    connection = run.archive.connection
-    problems = list(run.problems)
-    for one in tallies.unproved(connection, run.number):
-        problems.append(f"{Window(type=one.type, patients=one.patients)} is not proved: {one.why}")
-    came = tallies.ids_seen(connection, run.number, "Patient")
-    if lost := [id_ for id_ in run.patients if id_ not in came]:
-        problems.append(
-            f"the server holds no Patient {', '.join(lost[:SHOWN])} of the cohort ({len(lost)} in all)"
-        )
-    more, notes = _not_kept(run, say_place=False)
-    notes += [f"the server does not hold {type_} at all" for type_ in absent]
-    if wanted.codes:
-        notes.append("only the study's codes were asked for: look-alikes under other codes cannot be seen")
-    server_date = date.date().isoformat() if date else None
-    return _finished(run, problems + more, notes, server_date, wanted.types)
-
-
-def _not_kept(run: Run, *, say_place: bool) -> tuple[list[str], list[str]]:
-    """What is in quarantine: as problems where something may be lost, else as notes."""
-    lost: list[str] = []
-    notes: Counter[str] = Counter()
-    unasked: Counter[tuple[str, str]] = Counter()
-    for one in tallies.not_kept(run.archive.connection, run.number):
-        if not one.lost:
-            notes[one.reason] += one.number
-        elif say_place:
-            lost.append(f"{one.place}: {one.reason} (sha256 {one.sha256[:16]})")
-        else:
-            unasked[one.type, one.reason] += one.number
-    if len(lost) > SHOWN:
-        lost = [*lost[:SHOWN], f"and {len(lost) - SHOWN} more like these: the archive lists all of them"]
-    lost += [
-        f"{type_}: {number} came that cannot be kept ({reason}): counted and hashed"
-        for (type_, reason), number in unasked.items()
-    ]
-    return lost, [f"{number} not FHIR data ({reason})" for reason, number in notes.items()]
-
-
-def _finished(
-    run: Run,
-    problems: Sequence[str],
-    notes: Sequence[str],
-    server_date: str | None = None,
-    types: Sequence[str] = (),
-) -> PullReport:
-    complete = not problems
-    server_date = server_date if complete else None
-    run.finish(complete=complete, problems=problems, server_date=server_date, types=types)
-    connection = run.archive.connection
-    last = run.archive.last_pull()
-    return PullReport(
-        types=tuple(
-            TypeReport(**{name: getattr(one, name) for name in TypeReport.__struct_fields__})
-            for one in tallies.tallies(connection, run.number)
+        since=Since(
+            question=question.hexdigest(),
+            basis=basis.run if basis else None,
+            watermark=instant_text(begun - timedelta(minutes=minutes)) if begun else None,
+            types=types,
         ),
-        complete=complete,
-        problems=tuple(problems),
-        notes=tuple(notes),
-        requests=tallies.requests(connection, run.number),
-        base_url=last.base_url if last else None,
-        software=f"{last.software} {last.version}".strip() if last else "",
-        server_date=server_date,
-        patients=len(run.patients) or len(tallies.ids_seen(connection, run.number, "Patient")),
+        export=None
+        if where is None
+        else f"{min((since for since, _ in types.values()), default='')} {where}",
     )
+
+
+def _asked(type_: str, patients: tuple[str, ...], since: str) -> Asked:
+    return Asked(type_, patients, since, "", not since)
+
+
+def _bound(archive: Archive, type_: str, basis: proofs.Basis | None) -> tuple[str, str]:
+    """Since when to ask for a type, and which resource then has to come again.
+
+    The newest that is known is always asked for too: where it does not come, the server does not mind
+    `_lastUpdated`, whatever it says. A second is taken off, as `_since` may mean later than it.
+    """
+    if basis is None:
+        return "", ""
+    newest = proofs.newest(archive, type_)
+    stamp = instant(newest[1]) if newest else None
+    mark = instant(basis.watermark)
+    if newest is None or stamp is None or mark is None:
+        return basis.watermark, ""
+    return instant_text(min(stamp, mark) - timedelta(seconds=1)), newest[0]
+
+
+def _notes(capability: dict[str, Any], types: Sequence[str], plan: Plan) -> list[str]:
+    unable = [type_ for type_ in types if not since_supported(capability, type_)]
+    _, why = exporting.level(plan, capability)
+    notes = [f"pulled by search: {why}"] if why else []
+    return notes + ([EVERYTHING.format(", ".join(unable))] if unable else [])
 
 
 def pull_plan(plan: Plan, wanted: Wanted) -> tuple[str, ...]:
@@ -255,17 +229,19 @@ def pull_plan(plan: Plan, wanted: Wanted) -> tuple[str, ...]:
     """
     base = _checked(plan)
     asked = [f"GET {base}/metadata"]
-    types: list[str] = []
+    if plan.server.auth == "smart":
+        asked = [
+            f"GET {base}/.well-known/smart-configuration",
+            "POST a token (and again before it expires)",
+            *asked,
+        ]
     for type_, params in cohort.requests(wanted.cohort):
-        types.append(type_.partition("/")[0])
         asked.append(f"GET {base}/{type_}" + (f"?{_shown(params)}" if params else ""))
     named = cohort.patients_named(wanted.cohort)
     for window in windows(wanted, named or ("[each patient of the cohort]",)):
-        types.append(window.type)
         params = window.params(wanted.page_size)
         asked.append(f"GET {base}/{window.type}?{_shown(params)}  (and its pages; counted before and after)")
-    scopes = " ".join(f"system/{type_}.rs" for type_ in dict.fromkeys(types))
-    return (*asked, f"scopes: {scopes}")
+    return (*asked, f"scopes: {' '.join(access(wanted).scopes(v2=True))}")
 
 
 def _shown(params: Sequence[tuple[str, str]]) -> str:

@@ -6,7 +6,7 @@ result that is no longer produced is retracted. Nothing without our tag is ever 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +16,25 @@ from fhir_msct import data
 from fhir_msct.archive.store import Archive
 from fhir_msct.client.connect import connect
 from fhir_msct.client.origin import Origin
+from fhir_msct.client.scopes import Access
 from fhir_msct.errors import ConfigError, ServerUnfit, UsageError
 from fhir_msct.plan import Plan
-from fhir_msct.tasks.deciding import CONFLICT, RETRACT, UNCHANGED, Decider, Step
+from fhir_msct.tasks.deciding import CONFLICT, RETRACT, UNCHANGED, Decider, Step, Wanted
 from fhir_msct.tasks.sending import Sender
 from fhir_msct.tasks.stage import run_of, stale
 from fhir_msct.tasks.wanted import wanted
 
 if TYPE_CHECKING:
+    from sqlite3 import Connection
+
     import httpx
 
+    from fhir_msct.client.rest import Client
+
 Say = Callable[[str], None]
+
+WRITTEN = ("Device", "Observation", "Provenance", "ResearchStudy")
+"""The types that a push writes, whatever the study; hand-entered values may add others."""
 
 
 class PushReport(Struct, frozen=True, kw_only=True):
@@ -74,22 +82,52 @@ def push(
     with Archive.open(folder) as archive:
         _check_target(plan, url, archive)
         shall = list(wanted(folder, plan, archive))
-        with connect(url, plan, transport=transport) as client:
+        access = Access(write=tuple(sorted({*WRITTEN, *(one.type for one in shall)})))
+        with connect(url, plan, access=access, pushing=True, transport=transport) as client:
             _check_able(client.metadata(), str(client.origin))
-            decider = Decider(client, archive.connection, plan.study.id)
-            say(f"push: comparing {len(shall)} resources with {client.origin}")
-            steps = decider.decide(shall)
             own = folder / "mappings"
-            sender = Sender(decider, protocol=protocol_hash(folder), own=own if own.is_dir() else None)
-            report = _planned(steps, client.base_url)
-            sender.check(_to_do(steps))
-            if not apply:
-                return report
-            if plan_hash is not None and plan_hash != report.hash:
-                raise UsageError(
-                    f"the plan is no longer {plan_hash}: it is {report.hash}; look at it again before --apply"
-                )
-            return _applied(steps, report, sender, say)
+            return bring(
+                client,
+                archive.connection,
+                plan.study.id,
+                shall,
+                protocol=protocol_hash(folder),
+                own=own if own.is_dir() else None,
+                apply=apply,
+                plan_hash=plan_hash,
+                say=say,
+            )
+
+
+def bring(
+    client: "Client",
+    db: "Connection",
+    study: str,
+    shall: Sequence[Wanted],
+    *,
+    protocol: str,
+    own: Path | None = None,
+    apply: bool,
+    plan_hash: str | None = None,
+    say: Say,
+) -> PushReport:
+    """Brings a server to hold what it shall, by way of a ledger; without `apply` only the plan of it.
+
+    Raises UsageError where the plan is not the one of `plan_hash`, Conflict, and what the client raises.
+    """
+    decider = Decider(client, db, study)
+    say(f"push: comparing {len(shall)} resources with {client.origin}")
+    steps = decider.decide(shall)
+    sender = Sender(decider, protocol=protocol, own=own)
+    report = _planned(steps, client.base_url)
+    sender.check(_to_do(steps))
+    if not apply:
+        return report
+    if plan_hash is not None and plan_hash != report.hash:
+        raise UsageError(
+            f"the plan is no longer {plan_hash}: it is {report.hash}; look at it again before --apply"
+        )
+    return _applied(steps, report, sender, say)
 
 
 def _planned(steps: list[Step], target: str) -> PushReport:

@@ -20,7 +20,7 @@ from fhir_msct import data
 from fhir_msct.archive.failures import spoken
 from fhir_msct.archive.fingerprint import fingerprint
 from fhir_msct.archive.store import FILE
-from fhir_msct.errors import InputError, UsageError
+from fhir_msct.errors import Incomplete, InputError, UsageError
 
 RUN = "run.json"
 SHIPPED = "the shipped mappings"
@@ -45,7 +45,8 @@ def stage(study: Path, name: str, *, inputs: Iterable[Path], complete: bool, **f
             shutil.rmtree(leftover, ignore_errors=True)
         fresh.mkdir()
         yield fresh
-        facts |= {"complete": complete, "started": started, "finished": _now()}
+        ended = 0 if complete else Incomplete.exit_code
+        facts |= {"complete": complete, "exit_code": ended, "started": started, "finished": _now()}
         outputs = {path.name: _hash(path) for path in sorted(fresh.iterdir())}
         made_from = {SHIPPED: _hash(data.mappings()), **hashes(study, inputs)}
         document = {**_versions(), **facts, "inputs": made_from, "outputs": outputs}

@@ -8,9 +8,13 @@ from fhir_msct.tasks.load import LoadReport
 from fhir_msct.tasks.pull import PullReport
 from fhir_msct.tasks.push import PushReport
 from fhir_msct.tasks.records import RecordsReport
+from fhir_msct.tasks.verify import VerifyReport
 
 SHOWN = 20
 """Lines of a plan that are shown; the rest is counted."""
+
+DAMAGED_SHOWN = 100
+"""Damaged places that are shown; the rest is counted."""
 
 
 def pulled(report: PullReport) -> Iterator[str]:
@@ -18,10 +22,13 @@ def pulled(report: PullReport) -> Iterator[str]:
     for one in report.types:
         counted = "" if one.counted is None else f" of {one.counted} on the server"
         gone = f", {one.gone} gone" if one.gone else ""
-        yield f"{one.type}: {one.received} received{counted}, {one.stored_new} new{gone}"
+        came = f"{one.received} received"
+        if report.since:
+            came += f" since {report.since}, {one.held} held"
+        yield f"{one.type}: {came}{counted}, {one.stored_new} new versions{gone}"
     yield from (f"NOT COMPLETE: {problem}" for problem in report.problems)
     yield from (f"note: {note}" for note in report.notes)
-    yield f"{'complete' if report.complete else 'PARTIAL'}: {report.received} resources in the archive"
+    yield f"{'complete' if report.complete else 'PARTIAL'}: {report.held} resources in the archive"
 
 
 def recorded(report: RecordsReport, folder: Path) -> Iterator[str]:
@@ -57,6 +64,28 @@ def loaded(report: LoadReport, folder: Path) -> Iterator[str]:
     counts = f"{report.new} new, {report.corrected} corrected, {report.unchanged} known already"
     yield f"{report.rows} rows: {counts}"
     yield f"next, `fhir-msct records {folder}`"
+
+
+def verified(report: VerifyReport) -> Iterator[str]:
+    """What was checked, with counts; what is damaged, by type, id and file."""
+    for check in report.checked:
+        yield f"{check.number} {check.what}: " + (
+            f"{len(check.damaged)} DAMAGED" if check.damaged else "sound"
+        )
+    yield from (f"DAMAGED: {one.place}: {one.why}" for one in report.damaged[:DAMAGED_SHOWN])
+    if len(report.damaged) > DAMAGED_SHOWN:
+        yield f"... and {len(report.damaged) - DAMAGED_SHOWN} more: --json names all of them"
+    if report.interrupted:
+        yield "note: the latest pull was interrupted; run it again"
+
+
+def require_sound(report: VerifyReport, folder: Path) -> None:
+    """Raises Incomplete for an archive of which something is damaged."""
+    if report.damaged:
+        raise Incomplete(
+            f"{folder / 'archive'} is damaged in {len(report.damaged)} places: keep it as it is, and "
+            "restore a copy or pull into a new study folder"
+        )
 
 
 def require_complete(report: PullReport, folder: Path) -> None:

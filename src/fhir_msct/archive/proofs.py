@@ -1,0 +1,152 @@
+"""What an archive holds of a server, held against what the server says it holds; and from where to go on.
+
+A pull that asks only for what is new rests on a complete one before it: the same question, and an
+instant of the server's clock from which everything later is asked for again.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import Struct
+
+from fhir_msct.archive.runs import Run
+from fhir_msct.archive.store import Archive
+from fhir_msct.archive.work import Asked
+
+STEPS = ("", "read", "caught up", "proved")
+"""How far a run from a server is: its windows, the catch-up, the proof of the whole."""
+
+_HELD = """
+    select distinct c.key from resource c where c.type = :type and c.state = 'current' and exists
+        (select 1 from resource s join run on run.id = s.seen where s.type = c.type and s.key = c.key
+            and run.kind = 'server' and s.deleted = 0 and (:run = 0 or s.seen = :run))
+        and not exists (select 1 from missed m where m.run = :now and m.type = c.type and m.key = c.key)
+"""
+_SINCE = "and julianday(c.lastupdated) >= julianday(:since)"
+_BEFORE = "and julianday(c.lastupdated) < julianday(:before)"
+_NEWEST = """
+    select v.key, v.lastupdated from resource v join run on run.id = v.seen
+    where v.type = ? and v.state = 'current' and run.kind = 'server' and julianday(v.lastupdated) is not null
+    order by julianday(v.lastupdated) desc, v.key limit 1
+"""
+
+
+class Basis(Struct, frozen=True, kw_only=True):
+    """The complete run that a pull goes on from, and the instant since which it asks."""
+
+    run: int
+    watermark: str
+
+
+class Proof(Struct, frozen=True, kw_only=True):
+    """What is known of one type of a run."""
+
+    type: str
+    since: str = ""
+    """Empty where everything is asked for."""
+    newest: str = ""
+    counted: int | None = None
+    how: str = ""
+    """`counts` or `listing` where they prove the whole; empty where its windows do."""
+    why: str = ""
+    """Why the whole is not proved."""
+
+
+def basis(archive: Archive, question: str) -> Basis | None:
+    """What the next pull can go on from: the latest one, if it was complete and asked the same."""
+    row = archive.connection.execute(
+        "select id, watermark, complete and finished is not null, question from run "
+        "where kind = 'server' and finished is not null order by id desc limit 1"
+    ).fetchone()
+    if row is None or not row[2] or row[3] != question or not row[1]:
+        return None
+    return Basis(run=row[0], watermark=row[1])
+
+
+def newest(archive: Archive, type_: str) -> tuple[str, str] | None:
+    """Key and lastUpdated of the resource of a type that the server changed last, as far as is known."""
+    row = archive.connection.execute(_NEWEST, (type_,)).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def step(run: Run) -> int:
+    """How far the run is, as a place in STEPS."""
+    (name,) = run.archive.connection.execute("select step from run where id = ?", (run.number,)).fetchone()
+    return STEPS.index(name)
+
+
+def watermark(run: Run) -> str | None:
+    """From where the next pull may begin."""
+    row = run.archive.connection.execute("select watermark from run where id = ?", (run.number,)).fetchone()
+    return None if row is None else row[0]
+
+
+def advance(run: Run, to: str, windows: Iterable[Asked] = (), *, watermark: str | None = None) -> None:
+    """Writes down that a step is done, and the work that follows from it, in one transaction."""
+    with run.archive.transaction() as connection:
+        connection.execute(
+            "update run set step = ?, watermark = coalesce(?, watermark) where id = ?",
+            (to, watermark, run.number),
+        )
+        run.open(windows)
+
+
+def proofs(run: Run) -> tuple[Proof, ...]:
+    """What is known of each type that is asked for."""
+    rows = run.archive.connection.execute(
+        "select type, since, newest, counted, how, why from asked where run = ? order by type",
+        (run.number,),
+    )
+    return tuple(
+        Proof(type=type_, since=since, newest=newest_, counted=counted, how=how, why=why)
+        for type_, since, newest_, counted, how, why in rows
+    )
+
+
+def prove(run: Run, proof: Proof, missed: Iterable[str] = ()) -> None:
+    """Writes down what was found out of one type, and what the server no longer lists of it."""
+    with run.archive.transaction() as connection:
+        connection.execute(
+            "update asked set since = ?, counted = ?, how = ?, why = ? where run = ? and type = ?",
+            (proof.since, proof.counted, proof.how, proof.why, run.number, proof.type),
+        )
+        connection.executemany(
+            "insert or ignore into missed values (?, ?, ?)", [(run.number, proof.type, key) for key in missed]
+        )
+
+
+def held(run: Run, proof: Proof, *, since: str = "", before: str = "") -> frozenset[str]:
+    """The keys of a type that the archive holds of the server: by this run, where it asks for everything.
+
+    With `since` or `before` only those that the server stamped then or later, or earlier.
+    """
+    sql = _HELD + (_SINCE if since else "") + (_BEFORE if before else "")
+    asked = {"type": proof.type, "run": 0 if proof.since else run.number, "now": run.number}
+    asked |= {"since": since, "before": before}
+    return frozenset(key for (key,) in run.archive.connection.execute(sql, asked))
+
+
+def came(run: Run, type_: str, key: str) -> bool:
+    """Whether this run received a resource."""
+    row: Any = run.archive.connection.execute(
+        "select 1 from resource where type = ? and key = ? and seen = ? limit 1", (type_, key, run.number)
+    ).fetchone()
+    return row is not None
+
+
+def came_older(run: Run, proof: Proof) -> bool:
+    """Whether this run received what the server stamped before the instant since which it was asked."""
+    row: Any = run.archive.connection.execute(
+        "select 1 from resource where type = ? and seen = ? and deleted = 0 "
+        "and julianday(lastupdated) < julianday(?) limit 1",
+        (proof.type, run.number, proof.since),
+    ).fetchone()
+    return row is not None
+
+
+def read_again(run: Run) -> frozenset[str]:
+    """The types whose catch-up found something, so that their windows alone no longer prove the whole."""
+    rows = run.archive.connection.execute(
+        "select distinct type from window where run = ? and whole = 0", (run.number,)
+    )
+    return frozenset(type_ for (type_,) in rows)

@@ -1,0 +1,82 @@
+"""What a server says of itself, as far as a study needs it: a claim, which probes then test.
+
+https://hl7.org/fhir/R4/capabilitystatement.html
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+
+
+class TypeSaid(Struct, frozen=True, kw_only=True):
+    """What the server says it does with one resource type."""
+
+    type: str
+    interactions: frozenset[str] = frozenset()
+    parameters: frozenset[str] = frozenset()
+    update_create: bool | None = None
+    """None where the server does not say."""
+    conditional_create: bool = False
+    conditional_update: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything of this type can be written at all."""
+        return bool(self.interactions & {"create", "update"})
+
+
+class Capability(Struct, frozen=True, kw_only=True):
+    """A CapabilityStatement, read."""
+
+    software: str = ""
+    version: str = ""
+    release: str = ""
+    """Of FHIR."""
+    interactions: frozenset[str] = frozenset()
+    operations: frozenset[str] = frozenset()
+    """`export` and the like, on whichever level."""
+    types: dict[str, TypeSaid] = {}
+    """Empty where the statement lists no types at all: then it claims nothing and denies nothing."""
+
+    def absent(self, type_: str) -> bool:
+        """Whether the server says that it does not hold this type."""
+        return bool(self.types) and type_ not in self.types
+
+
+def capability(statement: dict[str, Any]) -> Capability:
+    """The claims of a CapabilityStatement; anything may stand in its places."""
+    software = statement.get("software")
+    about = software if isinstance(software, dict) else {}
+    rest = [one for one in _objects(statement.get("rest")) if one.get("mode", "server") == "server"]
+    everywhere = frozenset(name for one in rest for name in _names(one.get("searchParam"), "name"))
+    said = [_type(one, everywhere) for part in rest for one in _objects(part.get("resource"))]
+    parts = [*rest, *(one for part in rest for one in _objects(part.get("resource")))]
+    return Capability(
+        software=str(about.get("name", ""))[:80],
+        version=str(about.get("version", ""))[:40],
+        release=str(statement.get("fhirVersion", ""))[:20],
+        interactions=frozenset(code for one in rest for code in _names(one.get("interaction"), "code")),
+        operations=frozenset(name for one in parts for name in _names(one.get("operation"), "name")),
+        types={one.type: one for one in said if one.type},
+    )
+
+
+def _type(said: dict[str, Any], everywhere: frozenset[str]) -> TypeSaid:
+    name = said.get("type")
+    return TypeSaid(
+        type=name if isinstance(name, str) else "",
+        interactions=frozenset(_names(said.get("interaction"), "code")),
+        parameters=frozenset(_names(said.get("searchParam"), "name")) | everywhere,
+        update_create=said["updateCreate"] if isinstance(said.get("updateCreate"), bool) else None,
+        conditional_create=said.get("conditionalCreate") is True,
+        conditional_update=said.get("conditionalUpdate") is True,
+    )
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _names(value: Any, key: str) -> Iterator[str]:
+    return (one[key] for one in _objects(value) if isinstance(one.get(key), str))

@@ -1,0 +1,187 @@
+"""The end of every pull: what came while it ran, and whether all of it is here.
+
+A server stamps `lastUpdated` when a transaction begins and shows it when the transaction ends, so that a
+proved window may still miss a resource. The last minutes are therefore looked at again, and the next
+pull begins so many minutes back. What a pull does not ask for again is held against the server's counts,
+and where a count differs against a list of its ids.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from fhir_msct.archive import proofs
+from fhir_msct.archive.proofs import Proof
+from fhir_msct.archive.runs import Asked, Run
+from fhir_msct.client.cohort import gathered
+from fhir_msct.client.failures import Declined, Unusable
+from fhir_msct.client.rest import Client
+from fhir_msct.client.windows import Window, history_supported, since_supported, windows
+from fhir_msct.plan import Wanted
+from fhir_msct.tasks.proving import Proving
+
+MOST_HISTORIES = 200
+"""Resources of one type whose history is asked for; what else is no longer listed is taken as gone."""
+
+AGAIN, AGAIN_UNBOUNDED = "again", "again, without a bound"
+"""How a type is to be proved once its windows were read again: by what is older than a bound, or by all."""
+
+_NO_COUNT = "the server does not say how many there are"
+
+
+class CatchingUp:
+    """The end of one run; each step is written down, so that an interrupted run goes on after it."""
+
+    def __init__(
+        self,
+        client: Client,
+        run: Run,
+        wanted: Wanted,
+        capability: dict[str, Any],
+        proving: Proving,
+        say: Callable[[str], None],
+    ) -> None:
+        self._client, self._run, self._wanted, self._say = client, run, wanted, say
+        self._capability, self._proving = capability, proving
+
+    def work(self) -> None:
+        """Returns when every type is proved, or known not to be provable."""
+        self._proving.work()
+        if proofs.step(self._run) < proofs.STEPS.index("caught up"):
+            proofs.advance(self._run, "caught up", self._since())
+            self._proving.work()
+        if proofs.step(self._run) < proofs.STEPS.index("proved"):
+            proofs.advance(self._run, "proved", self._whole())
+        self._proving.work()
+        for proof in proofs.proofs(self._run):
+            if proof.how in (AGAIN, AGAIN_UNBOUNDED):
+                self._judge(proof)
+
+    def _since(self) -> list[Asked]:
+        """The windows of the last minutes, of each type whose count says that something came meanwhile."""
+        since, asked = proofs.watermark(self._run), list[Asked]()
+        for proof in proofs.proofs(self._run) if since else ():
+            if not since or not since_supported(self._capability, proof.type):
+                continue
+            chunks = [msgspec.structs.replace(one, lo=since) for one in self._chunks(proof.type)]
+            came = proofs.held(self._run, msgspec.structs.replace(proof, since=""), since=since)
+            if self._counted(chunks) != len(came):  # of this run: one that is gone would hide one that is new
+                self._say(f"{proof.type}: something came since {since}: asking again")
+                asked += [Asked(one.type, one.patients, since, "", False) for one in chunks]
+        return asked
+
+    def _whole(self) -> list[Asked]:
+        """The windows that have to be read once more, since what is here is not what the server counts."""
+        again, moved = list[Asked](), proofs.read_again(self._run)
+        for proof in proofs.proofs(self._run):
+            if proof.since and proof.newest and not self._minds(proof):
+                proof = msgspec.structs.replace(proof, since="", newest="", how="")
+                proofs.prove(self._run, proof)
+                self._say(f"{proof.type}: the server does not mind _lastUpdated: asking for everything")
+                again += [Asked(one.type, one.patients) for one in self._chunks(proof.type)]
+            elif proof.since or proof.how or proof.type in moved:
+                again += self._held_against(proof)
+        return again
+
+    def _minds(self, proof: Proof) -> bool:
+        """Whether the newest resource came again, as it must where the server minds `_lastUpdated`."""
+        if proofs.came(self._run, proof.type, proof.newest):
+            return True
+        try:
+            return self._client.read(proof.type, proof.newest) is None
+        except (Declined, Unusable):
+            return False
+
+    def _held_against(self, proof: Proof) -> list[Asked]:
+        """The proof of one type as a whole.
+
+        What is older than a bound is counted; what is not was read by its own windows, so that what has
+        just come cannot make up for what is gone.
+        """
+        chunks, bound = self._chunks(proof.type), self._bound(proof)
+        if proof.since and proofs.came_older(self._run, proof):  # it ignores the instant: all of it came
+            proof, bound = msgspec.structs.replace(proof, since="", newest=""), ""
+            proofs.prove(self._run, proof)
+        counted, older = self._counted(chunks, bound), proofs.held(self._run, proof, before=bound)
+        if counted is None:
+            self._prove(proof, None, "counts", _NO_COUNT)
+            return []
+        recent = proofs.held(self._run, proof, since=bound) if bound else frozenset()
+        lost = [key for key in recent if not proofs.came(self._run, proof.type, key)]
+        if counted == len(older) and not lost:
+            self._prove(proof, counted + len(recent), "counts")
+            return []
+        self._say(f"{proof.type}: {counted} on the server, {len(older)} here: comparing the ids")
+        return self._reconciled(proof, chunks, bound)
+
+    def _bound(self, proof: Proof) -> str:
+        """The instant before which everything is counted; none where the server cannot count so."""
+        if proof.since or not since_supported(self._capability, proof.type):
+            return proof.since
+        return proofs.watermark(self._run) or ""
+
+    def _reconciled(self, proof: Proof, chunks: Iterable[Window], bound: str) -> list[Asked]:
+        """Every id that the server lists against every id that is here."""
+        here, again_how = proofs.held(self._run, proof), AGAIN if bound else AGAIN_UNBOUNDED
+        listed, again, total = set[str](), list[Asked](), 0
+        for chunk in chunks:
+            found, why = self._ids(chunk)
+            if why:
+                self._prove(proof, None, "listing", why)
+                return []
+            total += len(found)
+            listed |= found
+            if not found <= here:
+                again.append(Asked(chunk.type, chunk.patients))
+        gone = here - listed
+        deleted = self._deletions(proof.type, sorted(gone))
+        self._prove(proof, total, again_how if again else "listing", missed=gone)
+        if gone:
+            self._say(
+                f"{proof.type}: {len(gone)} no longer listed ({deleted} deleted, as their history says)"
+            )
+        return again
+
+    def _deletions(self, type_: str, gone: list[str]) -> int:
+        """Keeps the deletions that the server's history tells of; their number."""
+        if not history_supported(self._capability, type_):
+            return 0
+        asked = [self._client.deletion(type_, id_) for id_ in gone[:MOST_HISTORIES]]
+        deletions = [found for found in asked if found is not None]
+        self._run.lines(deletions, (), None)
+        return len(deletions)
+
+    def _judge(self, proof: Proof) -> None:
+        """The last word on a type that was read again."""
+        bound = self._bound(proof) if proof.how == AGAIN else ""
+        counted = self._counted(self._chunks(proof.type), bound)
+        older = len(proofs.held(self._run, proof, before=bound))
+        recent = len(proofs.held(self._run, proof, since=bound)) if bound else 0
+        why = _NO_COUNT if counted is None else ""
+        if counted is not None and counted != older:
+            why = f"the server counts {counted}, {older} are here"
+        self._prove(proof, None if counted is None else counted + recent, "listing", why)
+
+    def _prove(
+        self, proof: Proof, counted: int | None, how: str, why: str = "", missed: Iterable[str] = ()
+    ) -> None:
+        found = msgspec.structs.replace(proof, counted=counted, how=how, why=why)
+        proofs.prove(self._run, found, missed)
+
+    def _ids(self, chunk: Window) -> tuple[set[str], str]:
+        """The ids that a window lists, and why they are not proved to be all (or nothing)."""
+        params = (*chunk.params(max(self._wanted.page_size, 500)), ("_elements", "id"))
+        try:
+            found, why = gathered(self._client, chunk.type, params)
+        except Declined as error:
+            return set(), str(error)
+        return {one.id for one in found if one.id}, why
+
+    def _counted(self, chunks: Iterable[Window], before: str = "") -> int | None:
+        parts = [msgspec.structs.replace(one, hi=before) for one in chunks]
+        counts = [self._proving.count(part) for part in parts]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+    def _chunks(self, type_: str) -> list[Window]:
+        return [one for one in windows(self._wanted, self._run.patients) if one.type == type_]

@@ -1,0 +1,249 @@
+"""A pull by Bulk Data `$export`: an accelerator, never a proof.
+
+What an export brought is held against the server's own counts like everything else; a type that it lost,
+cut short or reported an error of is searched for in the same run, and so is everything where the export
+fails or shows no progress. Each step is in the archive, so that a killed run goes on with the same job.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from fhir_msct.archive import bulk_jobs, proofs
+from fhir_msct.archive.bulk_jobs import File, Job
+from fhir_msct.archive.runs import Asked, Run
+from fhir_msct.client.bulk import Bulk, Waiting
+from fhir_msct.client.failures import Declined, Unusable
+from fhir_msct.client.manifest import Listed, Manifest, levels
+from fhir_msct.client.rest import Client
+from fhir_msct.client.retry import Patience
+from fhir_msct.client.windows import instant_text, windows
+from fhir_msct.dates import instant
+from fhir_msct.plan import Plan, Wanted
+from fhir_msct.tasks.export_lines import Lines
+
+MOST_MANIFESTS = 1000
+"""Parts of one manifest."""
+
+
+class Failed(Exception):
+    """This export brings nothing more; the text says why."""
+
+
+def level(plan: Plan, capability: dict[str, Any]) -> tuple[str | None, str]:
+    """The level at which to export (empty: the whole server), or None and the reason to search."""
+    known, group = levels(capability), plan.cohort.group
+    if plan.pull.how == "search":
+        return None, ""
+    if group:
+        if plan.pull.how == "export" or "Group" in known:
+            return f"Group/{group.removeprefix('Group/')}", ""
+        return None, "" if plan.pull.how == "auto" else "the server does not say that it exports a Group"
+    if plan.server.kind != "research":
+        why = (
+            "an export without a Group brings everybody's data: [cohort] group, or [server] kind = 'research'"
+        )
+        return None, why if plan.pull.how == "export" else ""
+    if "Patient" in known or (plan.pull.how == "export" and "system" not in known):
+        return "Patient", ""
+    return ("", "") if "system" in known else (None, "")
+
+
+class Exporting:
+    """The export of one run."""
+
+    def __init__(
+        self, client: Client, run: Run, plan: Plan, wanted: Wanted, say: Callable[[str], None]
+    ) -> None:
+        self._run, self._plan, self._wanted, self._say = run, plan.pull, wanted, say
+        self._bulk = Bulk(client, plan.pull.file_origins)
+        self._patience: Patience = client.exchange.patience
+        self._loopback = client.origin.is_loopback
+        self._lines = Lines(run, wanted, client.base_url)
+
+    def work(self) -> tuple[str, ...]:
+        """Returns when the export is kept, or has failed, and what it lacks is to be searched for.
+
+        The answer is what to know of it. Raises Unreachable, and what stops every request.
+        """
+        this = bulk_jobs.job(self._run)
+        if this is None or this.state in ("kept", "failed"):
+            return (this.why,) if this and this.why else ()
+        try:
+            this = self._accepted(this)
+            this = self._listed(this)
+            for file in bulk_jobs.files(self._run, this):
+                self._file(this, file)
+            why = self._ended(this)
+        except Failed as failed:
+            why = f"the export was left, and everything searched for: {failed}"
+            self._cancelled(this)
+            bulk_jobs.finish(self._run, this, "failed", self._search(self._wanted.types), why=why)
+        self._say(why or "the export is here")
+        return (why,) if why else ()
+
+    def _accepted(self, this: Job) -> Job:
+        """The job, once the server has taken it on."""
+        if this.state != "intent":
+            self._say("going on with the export that was begun")
+            return this
+        filters = [f"{type_}?code={code}" for type_, codes in self._wanted.codes.items() for code in codes]
+        try:
+            found = self._bulk.kick_off(this.level, self._wanted.types, since=this.since, filters=filters)
+        except (Declined, Unusable) as error:
+            raise Failed(str(error)) from None
+        bulk_jobs.accepted(self._run, this, found.status_url, found.date.isoformat() if found.date else None)
+        self._say(f"the server exports {', '.join(self._wanted.types)}")
+        return self._again()
+
+    def _listed(self, this: Job) -> Job:
+        """The job, once its files are known."""
+        if this.state != "accepted":
+            return this
+        parts = self._manifests(this)
+        moment = min(
+            (found for found in (instant(part.transaction_time) for part in parts) if found), default=None
+        )
+        bulk_jobs.listed(
+            self._run,
+            this,
+            [(one.kind, one.type, one.url, one.count) for part in parts for one in part.files],
+            manifest="\n".join(part.text for part in parts),
+            transaction_time=parts[0].transaction_time,
+            token=parts[0].requires_token,
+        )
+        self._watermark(this, moment)
+        return self._again()
+
+    def _watermark(self, this: Job, moment: datetime | None) -> None:
+        """The next pull begins at the earliest of all instants that may be meant, some minutes back.
+
+        A server may give the job's end, or a step's start, as its transactionTime.
+        """
+        begun = instant(proofs.watermark(self._run))
+        minutes = timedelta(minutes=self._plan.catch_up_minutes)
+        told = [
+            found - minutes for found in (moment, instant(bulk_jobs.kickoff_date(self._run, this))) if found
+        ]
+        if begun is not None:
+            mark = instant_text(min([begun, *told]))
+            proofs.advance(self._run, "", watermark=mark)
+
+    def _manifests(self, this: Job) -> list[Manifest]:
+        """The manifest and its further parts."""
+        parts, url, met = list[Manifest](), this.status_url, set[str]()
+        while url and len(parts) < MOST_MANIFESTS:
+            if url in met:
+                raise Failed("the manifest's next links run in a circle")
+            met.add(url)
+            parts.append(self._done(url))
+            url = parts[-1].next or ""
+        return parts
+
+    def _done(self, url: str) -> Manifest:
+        """A manifest, when the job is done; raises Failed where it fails or shows no progress."""
+        moved, last, tried = self._patience.clock(), "", 0
+        while True:
+            try:
+                found = self._bulk.poll(url)
+            except (Declined, Unusable) as error:
+                raise Failed(str(error)) from None
+            if isinstance(found, Manifest):
+                return found
+            if found.progress != last:
+                moved, last = self._patience.clock(), found.progress
+            if self._patience.clock() - moved > self._plan.stall_minutes * 60:
+                raise Failed(f"it showed no progress for {self._plan.stall_minutes} minutes")
+            tried += 1
+            self._patience.sleep(self._wait(found, tried))
+
+    def _wait(self, found: Waiting, tried: int) -> float:
+        """At least what the server asks for, and longer each time; on this machine as we like."""
+        own = min(2.0 ** min(tried - 1, 6), 60.0)
+        return own if self._loopback or found.wait is None else max(found.wait, own)
+
+    def _file(self, this: Job, file: File) -> None:
+        """One file: fetched, read, kept."""
+        if file.state in ("kept", "failed"):
+            return
+        if file.kind == "output" and file.type not in self._wanted.types:
+            bulk_jobs.end(self._run, file, "kept", why="not asked for")
+            return
+        try:
+            if file.state == "listed":
+                self._fetched(this, file)
+            self._lines.keep(this, file)
+        except (Declined, Unusable) as error:
+            bulk_jobs.end(self._run, file, "failed", why=str(error))
+
+    def _fetched(self, this: Job, file: File) -> None:
+        part = bulk_jobs.part(self._run, file)
+        listed = Listed(kind="output", type=file.type, url=file.url, count=file.count)
+        try:
+            self._bulk.download(listed, part, requires_token=this.token)
+        except Declined as error:
+            if error.status not in (403, 404, 410):
+                raise
+            fresh = self._fresh(this, file)
+            listed = msgspec.structs.replace(listed, url=fresh)
+            self._bulk.download(listed, part, requires_token=this.token)
+        bulk_jobs.here(self._run, file)
+
+    def _fresh(self, this: Job, file: File) -> str:
+        """A new address of a file whose link has expired, from the manifest as it is now."""
+        try:
+            now = [one for part in self._manifests(this) for one in part.files]
+        except Failed as error:
+            raise Unusable("gone", str(error)) from None
+        before = bulk_jobs.files(self._run, this)
+        if [(one.kind, one.type, one.count) for one in before] != [(o.kind, o.type, o.count) for o in now]:
+            raise Unusable("gone", "$export file: it expired, and the manifest has changed")
+        pairs = [(old.id, new.url) for old, new in zip(before, now, strict=True)]
+        bulk_jobs.relisted(self._run, pairs)
+        return dict(pairs)[file.id]
+
+    def _ended(self, this: Job) -> str:
+        """Ends the job: what it lacks is opened as windows, and what is known of it said in a sentence."""
+        files = bulk_jobs.files(self._run, this)
+        outputs = [file for file in files if file.kind == "output"]
+        failed = {file.type: file.why for file in outputs if file.state == "failed"}
+        errors = sum(file.lines or 1 for file in files if file.kind == "error")
+        absent = {type_ for type_ in self._wanted.types if type_ not in {file.type for file in outputs}}
+        whys = [f"{type_} was searched for: {why}" for type_, why in sorted(failed.items())]
+        if [file for file in files if file.kind == "deleted" and file.state == "failed"]:
+            whys.append("the list of deletions could not be read: ids are compared instead")
+        if not this.since:  # everything; since an instant most types bring nothing
+            whys += [f"no file of {type_} came: it was searched for" for type_ in sorted(absent)]
+        lacking = {*failed, *absent}
+        if errors:
+            whys.append(f"the export reported {errors} errors: everything was searched for as well")
+            lacking = {*self._wanted.types}
+        self._cancelled(this)
+        for proof in proofs.proofs(self._run):
+            if proof.type not in lacking or proof.since:
+                proofs.prove(self._run, msgspec.structs.replace(proof, how="export"))
+        why = "; ".join(whys)
+        bulk_jobs.finish(self._run, this, "kept", self._search(lacking), why=why)
+        return why
+
+    def _cancelled(self, this: Job) -> None:
+        """Tells the server that the job can go; what it answers changes nothing."""
+        now = bulk_jobs.job(self._run) or this
+        if now.status_url:
+            self._bulk.cancel(now.status_url)
+
+    def _search(self, types: Iterable[str]) -> list[Asked]:
+        since = {proof.type: proof.since for proof in proofs.proofs(self._run)}
+        wanted = msgspec.structs.replace(self._wanted, types=tuple(sorted(types)))
+        return [
+            Asked(one.type, one.patients, since[one.type], "", not since[one.type])
+            for one in windows(wanted, self._run.patients)
+        ]
+
+    def _again(self) -> Job:
+        this = bulk_jobs.job(self._run)
+        if this is None:
+            raise Failed("it is not known any more")
+        return this

@@ -1,0 +1,258 @@
+"""One schedule of pushes to a server that misbehaves, and what that server must hold after it.
+
+The results of the small trial are pushed again and again while they change, while answers are lost, while
+the process dies and while others write to the same server. `pushed(seed)` plays it; it raises
+AssertionError where a promise is broken.
+"""
+
+import itertools
+import json
+import random
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from faults.chaos import ON_WIRE, TOKEN, Chaos, Killed
+from faults.model import BASE, Key, ModelServer
+from faults.searching import scratch
+from fhir_msct.archive import ledger
+from fhir_msct.archive.store import Archive
+from fhir_msct.client.rest import Client
+from fhir_msct.errors import Conflict, MsctError
+from fhir_msct.mapping import lineage, outgoing
+from fhir_msct.tasks.deciding import Wanted
+from fhir_msct.tasks.push import PushReport, bring
+from lib.virtual_time import VirtualTime
+
+STUDY, UCUM = "small", "http://unitsofmeasure.org"
+SETTLING = 6
+
+
+@cache
+def results() -> tuple[Wanted, ...]:
+    """What the server shall hold: the tool, the study, and six results of each of two people."""
+    tool = Wanted("Device", outgoing.device_id(STUDY), lineage.device(STUDY, "1.0"), "the tool")
+    about = lineage.research_study(STUDY, "a study")
+    study = Wanted("ResearchStudy", outgoing.research_study_id(STUDY), about, "the study")
+    return (tool, study, *(_result(who, number) for who in ("anna", "bert") for number in range(6)))
+
+
+def _result(who: str, number: int) -> Wanted:
+    own = outgoing.identity(STUDY, who, number)
+    tags = [{"system": outgoing.TAGS, "code": outgoing.DERIVED}]
+    source = f"Observation/{who}-ck-{number}/_history/2"
+    body = {
+        "resourceType": "Observation",
+        "id": own,
+        "meta": {"tag": tags},
+        "identifier": [{"system": outgoing.system(STUDY), "value": own}],
+        "status": "final",
+        "code": {"coding": [{"system": "urn:fhir-msct:codes", "code": "CHG_CK"}]},
+        "subject": {"reference": f"Patient/{who}"},
+        "issued": "2024-08-30T16:00:00+08:00",
+        "valueQuantity": {"value": 100 + number, "unit": "U/L", "system": UCUM, "code": "U/L"},
+        "device": {"reference": f"Device/{outgoing.device_id(STUDY)}"},
+        "derivedFrom": [outgoing.reference(source)],
+    }
+    return Wanted(
+        "Observation", own, json.dumps(body).encode(), f"CHG_CK {who}", who, (source,), derived=True
+    )
+
+
+class Pushes:
+    """One seed, played."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = chance = random.Random(f"push {seed}")
+        self.time, self.folder = VirtualTime(), scratch()
+        self.server = ModelServer(self.time, morning=datetime(2024, 6, 30, 8, tzinfo=UTC))
+        self.chaos = Chaos(self.server, chance, token=TOKEN)
+        self.server.paged = self.chaos.paged  # type: ignore[method-assign]
+        self.server.stale_status = chance.choice([409, 412])
+        self.server.strips_versions = chance.random() < 0.5
+        self.server.bare_etags = chance.random() < 0.5
+        self.server.knows_tags = chance.random() < 0.8
+        always = [one for one in results() if not one.derived]
+        derived = [one for one in results() if one.derived]
+        self.all = [*always, *chance.sample(derived, chance.randrange(2, 7))]
+        self.shall = list(self.all)
+        self.foreign: dict[Key, bytes] = {}
+        self.outcomes: list[str] = []
+
+    def play(self) -> None:
+        """Bad days, then a good one; raises AssertionError where a promise is broken."""
+        if self.chance.random() < 0.1:
+            self._foreign()
+        for _ in range(self.chance.randrange(1, 4)):
+            calm = self._bad_day()
+            self.push()
+            kept_changing = "keeps changing" in self.outcomes[-1]
+            assert not calm or kept_changing or self.outcomes[-1] in ("applied", "Conflict"), self.outcomes
+            self._change()
+        self.chaos.heal()
+        if self.foreign:
+            self.push()
+            found = any(one.key in self.foreign for one in self.shall)
+            assert (self.outcomes[-1] == "Conflict") == found, self.outcomes
+        else:
+            self._settled()
+            self._check_held()
+        self._check_history()
+        assert self.chaos.leaks == [], self.chaos.leaks
+
+    def _bad_day(self) -> bool:
+        """What goes wrong in the next push; gives whether it is nothing but other people's edits."""
+        chance, chaos = self.chance, self.chaos
+        usable = [*(kind for kind in ON_WIRE if kind != "401"), "no-next", "answer-lost", "answer-lost"]
+        chaos.kinds = tuple(chance.sample(usable, chance.randrange(1, 8)))
+        chaos.rate = chance.choice([0.1, 0.3, 0.3, 0.6])
+        chaos.zip = chance.random() < 0.3
+        chaos.until_killed = chance.choice([None, chance.randrange(12), chance.randrange(60)])
+        busy = chance.choice([0.0, 0.0, 0.2])
+        chaos.meanwhile = lambda: self._other() if chance.random() < busy else None
+        if calm := chance.random() < 0.2:
+            chaos.kinds, chaos.until_killed, busy = (), None, 0.2
+        return calm
+
+    def push(self) -> PushReport | None:
+        """One process; its report, where it lived to give one."""
+        self.chaos.again(limit=600)
+        patience = msgspec.structs.replace(self.time.patience(), chance=self.chance.random)
+        report, before = None, dict(self.server.held)
+        try:
+            with (
+                Archive.open(self.folder, create=True) as archive,
+                Client(BASE, transport=self.chaos, token=TOKEN, patience=patience) as client,
+            ):
+                report = bring(
+                    client,
+                    archive.connection,
+                    STUDY,
+                    self.shall,
+                    protocol="0" * 64,
+                    apply=True,
+                    say=lambda line: self.chaos.point(),
+                )
+            self.outcomes.append("applied")
+        except Killed:
+            self.outcomes.append("killed")
+        except Conflict:
+            assert self.foreign, "a conflict, though everything under our ids is ours"
+            assert self.server.held == before or self.chaos.struck["other"], "written in spite of a conflict"
+            self.outcomes.append("Conflict")
+        except MsctError as error:
+            self.outcomes.append(f"{type(error).__name__}: {error}")
+        return report
+
+    def _settled(self) -> None:
+        """Pushes until one finds nothing to write; the one before it read back what it wrote."""
+        for _ in range(SETTLING):
+            report = self.push()
+            if report is not None and report.written == report.retracted == 0:
+                return
+            assert report is None or report.differing == (), "read back, and not as it was sent"
+        raise AssertionError(f"never done, though the server behaves: {self.outcomes}")
+
+    # --- what else happens ------------------------------------------------------------------------------
+
+    def _change(self) -> None:
+        """Results that changed, are no longer produced, or are produced again."""
+        changed = []
+        for one in self.all:
+            if one.derived and self.chance.random() < 0.3:
+                one = msgspec.structs.replace(one, body=self._changed(one.body))
+            changed.append(one)
+        self.all = changed
+        self.shall = [one for one in self.all if not one.derived or self.chance.random() < 0.8]
+
+    def _changed(self, body: bytes) -> bytes:
+        tree = json.loads(body)
+        tree["issued"] = f"2024-08-30T16:{self.chance.randrange(60):02}:00+08:00"
+        tree["valueQuantity"]["value"] = self.chance.randrange(1, 2000)
+        return json.dumps(tree).encode()
+
+    def _foreign(self) -> None:
+        """Somebody else's resource sits under one of our ids."""
+        one = self.chance.choice([one for one in self.all if one.derived])
+        tree = {**json.loads(one.body), "meta": {}, "status": "final"}
+        self.server.write(tree)
+        self.foreign[one.key] = self.server.held[one.key]
+
+    def _other(self) -> None:
+        """A colleague edits a resource of ours, or somebody writes one that is none of our business."""
+        mine = sorted(key for key in self.server.held if key[0] == "Observation" and key not in self.foreign)
+        self.chaos.struck["other"] += 1
+        if mine and self.chance.random() < 0.7:
+            tree = self.server.tree(self.chance.choice(mine))
+            self.server.write({**tree, "note": [{"text": f"seen {self.chance.randrange(1000)}"}]})
+        else:
+            self.server.write({"resourceType": "Observation", "id": f"x{self.chance.randrange(50)}"})
+
+    # --- what must be true ------------------------------------------------------------------------------
+
+    def _check_held(self) -> None:
+        """Each result is there once and says what it shall; what is no longer produced is taken back."""
+        ours = {key: body for key, body in self.server.held.items() if outgoing.tags(json.loads(body))}
+        shall = {one.key: one for one in self.shall}
+        for key, one in shall.items():
+            assert key in ours, f"{key} is lost"
+            assert _said(ours[key]) == _said(one.body), f"{key} says something else"
+        extra = [key for key in ours if key[0] == "Observation" and key not in shall]
+        for key in extra:
+            status = json.loads(ours[key])["status"]
+            assert status == "entered-in-error", f"{key} is no longer produced and is not taken back"
+        named = [_identifiers(body) for key, body in ours.items() if key[0] == "Observation"]
+        assert len(named) == len(set(named)), "one result under two ids"
+        told = {
+            _place(target)
+            for key, body in ours.items()
+            if key[0] == "Provenance"
+            for target in _targets(body)
+        }
+        untold = [key for key in ours if key[0] == "Observation" and "/".join(key) not in told]
+        assert untold == [], f"results without Provenance: {untold}"
+
+    def _check_history(self) -> None:
+        """No version without a cause, and nothing of anybody else was touched."""
+        for key, history in self.server.history.items():
+            for before, after in itertools.pairwise(history):
+                if after.ours and before.body is not None and after.body is not None:
+                    same = ledger.digest(before.body, BASE) == ledger.digest(after.body, BASE)
+                    assert not same, f"{key}: a version that says the same again"
+            if any(one.ours for one in history):
+                assert key not in self.foreign, f"{key} of somebody else was overwritten"
+        assert self.server.blindly == [], f"overwritten unread: {self.server.blindly}"
+        for key, body in self.foreign.items():
+            assert self.server.held[key] == body, f"{key} of somebody else has changed"
+
+
+def pushed(seed: int) -> Pushes:
+    """The schedule of a seed, played to its end; raises AssertionError where a promise is broken."""
+    schedule = Pushes(seed)
+    try:
+        schedule.play()
+        return schedule
+    finally:
+        shutil.rmtree(schedule.folder, ignore_errors=True)
+
+
+def _said(body: bytes) -> str:
+    """What a result says, whatever settled status it says it with."""
+    status = json.loads(body).get("status")
+    return ledger.digest(outgoing.with_status(body, "final") if status in outgoing.SETTLED else body, BASE)
+
+
+def _identifiers(body: bytes) -> tuple[str, ...]:
+    return tuple(one["value"] for one in json.loads(body).get("identifier", []))
+
+
+def _targets(body: bytes) -> Sequence[Any]:
+    return json.loads(body)["target"]  # type: ignore[no-any-return]
+
+
+def _place(target: dict[str, Any]) -> str:
+    return str(target["reference"]).partition("/_history/")[0]
