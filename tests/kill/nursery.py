@@ -26,6 +26,7 @@ from msgspec import Struct
 
 KINDS = ("sql", "file")
 CHANGES = frozenset({"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"})
+NEEDS_ROOM = frozenset({"open", "os.mkdir", "os.rename"})
 COUNTS = struct.Struct(f"{len(KINDS)}q")
 HEAVY = (
     *("fhir_msct.cli", "fhir_msct.study", "fhir_msct.tasks.told", "fhir_msct.tasks.verify"),
@@ -123,7 +124,7 @@ class Watch:
             path = os.fsdecode(args[0]) if isinstance(args[0], str | bytes | os.PathLike) else ""
             if path.startswith(self.order["folder"]):
                 self.happened("file")
-                if self.counts["file"] == self.order["fail"]:
+                if self.counts["file"] == self.order["fail"] and event in NEEDS_ROOM:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
     def connect(self, *args: Any, **more: Any) -> sqlite3.Connection:

@@ -16,6 +16,8 @@ from kill.trial import SCENES, Scene, Theatre
 
 FULL = 5
 PAGE = 4096
+STEPS = [pytest.param(9, id="every ninth"), pytest.param(1, id="every one", marks=pytest.mark.soak)]
+"""How many pages the disk grows by, from one try to the next."""
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +56,14 @@ def test_every_change_of_a_file_may_be_the_one_for_which_there_is_no_room(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
 def test_every_page_may_be_the_first_that_does_not_fit_on_the_disk(
-    theatre: Theatre, tmp_path: Path, scene: Scene
+    theatre: Theatre, tmp_path: Path, scene: Scene, step: int
 ) -> None:
     expected, _, _ = theatre.undisturbed(scene)
     failed = 0
-    for pages in range(0, 400, 3):
+    for pages in range(0, 400, step):
         ended = survives(theatre, scene, tmp_path / "study", expected, limit=pages * PAGE)
         failed += ended.code == FULL
         if not ended.code:
@@ -71,15 +74,16 @@ def test_every_page_may_be_the_first_that_does_not_fit_on_the_disk(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("scene", [SCENES[0], SCENES[1]], ids=lambda scene: scene.name)
 def test_a_database_that_may_not_grow_says_so_and_grows_later(
-    theatre: Theatre, tmp_path: Path, scene: Scene
+    theatre: Theatre, tmp_path: Path, scene: Scene, step: int
 ) -> None:
     expected, _, _ = theatre.undisturbed(scene)
     failed = 0
-    for pages in range(1, 400, 2):
+    for pages in range(1, 400, step):
         ended = survives(theatre, scene, tmp_path / "study", expected, pages=pages)
         failed += ended.code == FULL
         if not ended.code:
             break
-    assert failed > 5
+    assert failed > 0

@@ -74,6 +74,11 @@ class Window(Struct, frozen=True, kw_only=True):
         asked += [("_lastUpdated", prefix + bound) for prefix, bound in bounds if bound]
         return (*asked, ("_count", str(page_size)))
 
+    def spans(self, stamp: str) -> bool:
+        """Whether a lastUpdated lies within the bounds; also where it cannot be told."""
+        at, lo, hi = instant(stamp), instant(self.lo), instant(self.hi)
+        return at is None or not ((lo is not None and at < lo) or (hi is not None and at >= hi))
+
     def halves(self, until: datetime | None = None) -> "tuple[Window, ...]":
         """The same work in two windows; nothing where it cannot be less.
 

@@ -32,7 +32,7 @@ TOO_LONG = frozenset({405, 413, 414, 415, 431, 501})
 HALVE_AFTER = 2
 """Readings in vain after which a window is halved."""
 
-MOST_PARTS = 48
+MOST_PARTS = 26
 """Windows of the same patients and type: where so many do not help, the server's counts never settle."""
 
 
@@ -87,6 +87,8 @@ class Proving:
         self._client, self._run, self._wanted, self._say = client, run, wanted, say
         self._gauge = Gauge(run.patients, client.base_url)
         self._connections, self._capability = connections, capability or {}
+        self._timeless: set[str] = set()
+        """Types of which the server sends what was not asked for by time."""
 
     def work(self) -> None:
         """Returns when no window is open. Raises what ends a run early; running it again goes on here."""
@@ -104,7 +106,11 @@ class Proving:
             return None
         codes = self._wanted.codes.get(this.type, ())
         window = Window(type=this.type, patients=this.patients, codes=codes, lo=this.lo, hi=this.hi)
-        by_time = since_supported(self._capability, this.type) and self._run.parts(this) < MOST_PARTS
+        by_time = (
+            this.type not in self._timeless
+            and since_supported(self._capability, this.type)
+            and self._run.parts(this) < MOST_PARTS
+        )
         return _Reading(this, window, window.halves(self._client.date if by_time else None))
 
     def _events(self, reading: _Reading) -> Iterator[_Event]:
@@ -138,6 +144,8 @@ class Proving:
             self._run.reading(this, event.before)
         elif isinstance(event, Arrived):
             self._run.page(this, event)
+            if any(one.lastupdated and not reading.window.spans(one.lastupdated) for one in event.resources):
+                self._timeless.add(this.type)
         elif isinstance(event, _Split):
             self._run.split(this, _parts(this, reading.halves))
         elif isinstance(event, _Done):
@@ -155,6 +163,8 @@ class Proving:
         Patients apart are less work each; parting one patient's time helps only against a server that
         stops early, and never against one that miscounts.
         """
+        if len(reading.this.patients) == 1 and reading.this.type in self._timeless:
+            return False
         if len(reading.this.patients) > 1 or done.before is None or done.before != done.after:
             return True
         return done.before > self._wanted.page_size or done.before - came > 1
