@@ -178,3 +178,9 @@ def test_a_medication_is_coded_in_its_own_element() -> None:
     given = tree | {"medicationCodeableConcept": coded("urn:x", "1")}
     assert Gauge(["a"], BASE).outside(window, found(given)) is None
     assert Gauge(["a"], BASE).outside(window, found(tree)) is not None
+
+
+def test_a_part_of_time_is_not_parted_again_where_time_is_of_no_use() -> None:
+    window = Window(type="Observation", patients=("a",), lo="2020-01-01T00:00:00Z", hi="2024-01-01T00:00:00Z")
+    assert window.halves() == ()
+    assert len(window.halves(datetime(2024, 1, 2, tzinfo=UTC))) == 2

@@ -48,7 +48,7 @@ FAULTS = {
     "a wrong total": Faults(wrong_total=7, where="Condition"),
     "no next": Faults(drop_next=True),
     "the same next": Faults(next_to_self=True),
-    "a foreign next": Faults(next_host=f"{CANARY}.example:80"),
+    "a foreign next": Faults(next_host="elsewhere.example:80"),
     "entries twice": Faults(repeat_entries=True),
     "entries missing": Faults(drop_entries=1),
     "an outcome among them": Faults(outcome_entry=True),
@@ -212,7 +212,7 @@ def test_every_fault_of_a_server_keeps_every_secret(watched: Watched, name: str)
 
 def shape_of(line: str) -> bool:
     """Whether a line that names a patient is one of those that may: a window, or Type/id."""
-    left = re.sub(rf"(Patient/|patients? |[(]|, | to | of ){PERSON}\d\d", "", line)
+    left = re.sub(rf"(Patient[/ ]|patients? |[(]|, | to | of ){PERSON}\d\d", "", line)
     return not PEOPLE.search(left)
 
 

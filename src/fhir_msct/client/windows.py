@@ -90,7 +90,7 @@ class Window(Struct, frozen=True, kw_only=True):
             parts = (self.patients[:middle], self.patients[middle:])
             return tuple(msgspec.structs.replace(self, patients=part) for part in parts)
         start, stop = instant(self.lo) or EARLIEST, instant(self.hi) or until
-        if stop is None or stop - start < SHORTEST:
+        if until is None or stop is None or stop - start < SHORTEST:
             return ()
         between = instant_text(start + (stop - start) / 2)
         return msgspec.structs.replace(self, hi=between), msgspec.structs.replace(self, lo=between)
