@@ -163,7 +163,8 @@ def test_importing_the_sandbox_loads_no_server() -> None:
 
 
 def test_serving_says_where_and_stops_on_ctrl_c() -> None:
-    code = "from functools import partial; from fhir_msct.sandbox import serve\n"
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as in a terminal
+    code += "from functools import partial; from fhir_msct.sandbox import serve\n"
     code += f"serve(port=0, resources=[{BODY!r}], say=partial(print, flush=True))"
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -418,7 +418,9 @@ def test_a_jwks_file_registers_a_client_that_may_do_everything(tmp_path: Any) ->
 def test_the_command_demands_tokens_from_the_client_of_a_jwks(tmp_path: Any) -> None:
     (tmp_path / "jwks.json").write_text(json.dumps(JWKS))
     words = ["sandbox", "--port", "0", "--smart", str(tmp_path / "jwks.json")]
-    process = subprocess.Popen([sys.executable, "-m", "fhir_msct", *words], stderr=subprocess.PIPE, text=True)
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as in a terminal
+    code += f"import sys; from fhir_msct.cli import main; sys.argv = {['fhir-msct', *words]!r}; main()"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     url = next(word for word in process.stderr.readline().split() if word.startswith("http"))
     assert httpx.get(f"{url}/Patient", trust_env=False).status_code == 401
