@@ -75,9 +75,3 @@ def instant(text: str | None) -> datetime | None:
         return datetime.fromisoformat(f"{found[1]}T{whole}.{(fraction + '000000')[:6]}{offset}")
     except ValueError:
         return None
-
-
-def has_time(text: str | None) -> bool:
-    """Whether a time of day was written."""
-    found = _FULL.fullmatch(text or "")
-    return bool(found and found[2])

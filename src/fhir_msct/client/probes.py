@@ -72,12 +72,6 @@ def matching(looker: Looker, type_: str, params: Params, *, counts: bool) -> Loo
     return looker.look(type_, (*params, ("_count", "1")))
 
 
-def ignores(looker: Looker, type_: str, params: Params, *, counts: bool) -> bool:
-    """Whether a search that nothing can match brings something."""
-    found = matching(looker, type_, params, counts=counts)
-    return found.is_answer and found.matches > 0
-
-
 def skew(date: datetime | None, now: datetime) -> Iterator[Sign]:
     """What the server's clock says beside ours."""
     if date is None:
