@@ -3,10 +3,13 @@
 The columns are a contract: they may be added at the end, never renamed. The same rows give the same
 bytes. What is read back equals what was written (a law; a number without end is written with 15
 significant digits, except `factor`, which stays a fraction).
+
+A text that a spreadsheet would run as a formula stands behind an apostrophe, which reading takes off
+again (OWASP ASVS 5.0, 1.2.10). Numbers never do: -1.5 stays -1.5.
 """
 
 import csv
-import io
+import re
 from collections.abc import Callable, Iterable
 from datetime import date
 from decimal import Decimal
@@ -22,6 +25,11 @@ from fhir_msct.records import Finding, Measurement, SetAside, Subject, Transplan
 from fhir_msct.results import Analysis, Answer, Outcome, VisitSummary
 
 T = TypeVar("T")
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+_APOSTROPHE = "'"
+_SPECIAL = re.compile(r'[",\r\n]')
+_FORMULA = tuple("=+-@\t\r\n\0＝＋－＠")  # the last four are full-width: spreadsheets take them too
 
 COLUMNS: dict[type, tuple[str, ...]] = {
     Subject: (
@@ -71,12 +79,20 @@ def csv_bytes(rows: Iterable[Any], kind: type) -> bytes:
     """The whole file: a header line and one line a row, in the order of `KEYS`."""
     columns = COLUMNS[kind]
     ordered = sorted(rows, key=lambda row: sort_key(row, kind)) if kind in KEYS else rows
-    lines = [tuple(column_cell(name, getattr(row, name)) for name in columns) for row in ordered]
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(lines)
-    return out.getvalue().encode("utf-8")
+    cells = ([column_cell(name, getattr(row, name)) for name in columns] for row in ordered)
+    return "".join(map(line, (columns, *cells))).encode("utf-8")
+
+
+def line(cells: Iterable[str]) -> str:
+    """One line of a file, quoted where need be.
+
+    The csv module of Python 3.11 leaves a carriage return unquoted, and takes it for an end on reading.
+    """
+    return ",".join(map(_quoted, cells)) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
 
 
 def sort_key(row: Any, kind: type) -> tuple[str, ...]:
@@ -109,8 +125,20 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return float_text(value)
     if isinstance(value, tuple):
-        return " ".join(quote(item, safe=":/|.-_~@#+?=&") for item in value)
-    return str(value)
+        return guarded(" ".join(quote(item, safe=":/|.-_~@#+?=&") for item in value))
+    return guarded(value) if isinstance(value, str) else str(value)
+
+
+def guarded(text: str) -> str:
+    """A text as a cell that no spreadsheet runs as a formula; `unguarded` gives the text back."""
+    risky = text.startswith((*_FORMULA, _APOSTROPHE)) and not _NUMBER.fullmatch(text)
+    return _APOSTROPHE + text if risky else text
+
+
+def unguarded(text: str) -> str:
+    """The text of a cell; an apostrophe before anything else was written by hand and stays."""
+    covers = text[1:].startswith((*_FORMULA, _APOSTROPHE))
+    return text[1:] if covers and text.startswith(_APOSTROPHE) else text
 
 
 def column_cell(name: str, value: Any) -> str:
@@ -120,7 +148,7 @@ def column_cell(name: str, value: Any) -> str:
 
 def _row(kind: type[T], readers: dict[str, Callable[[str], Any]], row: dict[str, str], where: str) -> T:
     try:
-        return kind(**{name: read(row[name] or "") for name, read in readers.items()})
+        return kind(**{name: read(unguarded(row[name] or "")) for name, read in readers.items()})
     except (ValueError, ArithmeticError) as error:
         raise InputError(f"{where}: a cell cannot be read: {type(error).__name__}") from None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from fhir_msct.errors import MappingError
+from fhir_msct.tables import unguarded
 
 DEFAULTS = {"V", "C"}
 """Marks of a row that may be a default: seen in an authoritative source, or computed."""
@@ -60,7 +61,8 @@ def _lines(path: Path, name: str, own: bool) -> Iterator[Row]:
                     raise MappingError(
                         f"{path}:{table.line_num}: the line has more or fewer cells than columns"
                     )
-                yield Row(line, f"{name}:{table.line_num}", own)
+                cells = {column: unguarded(cell) for column, cell in line.items()}
+                yield Row(cells, f"{name}:{table.line_num}", own)
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise MappingError(f"{path}: cannot be read as a CSV file: {type(error).__name__}") from None
 

@@ -4,8 +4,6 @@ Inside the cohort, page by page, within the limit of requests; what was read is 
 codes with their labels come out, and units: vocabulary, never a value.
 """
 
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +22,7 @@ from fhir_msct.mapping.reading import Reading
 from fhir_msct.mapping.scope import OWN_OUTCOME
 from fhir_msct.plan import Wanted
 from fhir_msct.records import Resource
+from fhir_msct.tables import guarded, line
 
 READ = ("Observation", "Procedure", "Observation", "MedicationAdministration", "Observation", "Condition")
 """The types that are read, in turns: there are most Observations."""
@@ -243,12 +242,8 @@ def _unit_row(one: FoundUnit) -> tuple[str, ...]:
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Rows under their header, approval left open; nothing where there are no rows."""
-    lines = [(*row, *("" for _ in APPROVAL)) for row in dict.fromkeys(map(tuple, rows))]
-    if not lines:
-        return ""
-    out = io.StringIO(newline="")
-    csv.writer(out, lineterminator="\n").writerows([(*columns, *APPROVAL), *lines])
-    return out.getvalue()
+    lines = [(*map(guarded, row), *("" for _ in APPROVAL)) for row in dict.fromkeys(map(tuple, rows))]
+    return "".join(map(line, ((*columns, *APPROVAL), *lines))) if lines else ""
 
 
 def _text(value: Any) -> str:

@@ -23,6 +23,7 @@ from fhir_msct.mapping.library import Mapping
 from fhir_msct.mapping.units import Unit
 from fhir_msct.plan import Plan
 from fhir_msct.records import Finding, Measurement, Resource, When
+from fhir_msct.tables import unguarded
 from fhir_msct.tasks.deciding import restated
 
 COLUMNS = ("usubjid", "paramcd", "adtc", "value", "unit", "side", "entered_by", "entered_at", "source_doc")
@@ -120,7 +121,7 @@ class _Reader:
                     if None in row or None in row.values():
                         raise self.wrong("row", "has more or fewer cells than there are columns")
                     made = self._resource(
-                        {name: (row.get(name) or "").strip() for name in table.fieldnames or ()}
+                        {name: unguarded((row.get(name) or "").strip()) for name in table.fieldnames or ()}
                     )
                     before = seen.setdefault(made.id or "", self.line)
                     if before != self.line:
