@@ -12,7 +12,7 @@ from promises.modules import PACKAGE, imported, modules
 from promises.pages import DOCS, ROOT
 
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "typer": ("cli.py",),
+    "typer": ("cli/",),
     "httpx": ("client/",),
     "joserfc": ("client/keys.py", "sandbox/smart.py"),
     "fhir": ("mapping/gate.py",),
