@@ -305,6 +305,36 @@ def test_a_hospital_s_server_cannot_send_us_to_this_machine(tmp_path: Path) -> N
     assert wire.requests == []
 
 
+FILE = f"{BASE}/f/1"
+
+
+def sent_on(place: str) -> Answer:
+    """Leads from FILE to another place, where the lines are."""
+    return lambda request: reply(302, "", "", Location=place) if str(request.url) == FILE else lines(request)
+
+
+@pytest.mark.parametrize("token", [True, False])
+def test_a_file_may_be_sent_on_within_its_own_origin(tmp_path: Path, token: bool) -> None:
+    wire = fetched(tmp_path, sent_on("/elsewhere/f"), FILE, token=token)[1]
+    assert wire.tokens() == [("127.0.0.1", "Bearer canary" if token else None)] * 2
+
+
+def test_a_file_that_wants_no_token_may_be_sent_on_elsewhere_without_one(tmp_path: Path) -> None:
+    wire = fetched(tmp_path, sent_on("https://files.test/f?signature=x"), FILE, token=False)[1]
+    assert wire.tokens() == [("127.0.0.1", None), ("files.test", None)]
+
+
+@pytest.mark.parametrize(("token", "place"), [(True, "https://evil.test/f"), (False, "http://evil.test/f")])
+def test_a_file_that_is_sent_on_where_it_may_not_be_asked_for_is_not_fetched(
+    tmp_path: Path, token: bool, place: str
+) -> None:
+    wire = Wire(sent_on(place))
+    file = Listed(kind="output", type="Patient", url=FILE, count=2)
+    with pytest.raises(Unusable, match=r"sends us on to https?://evil\.test"):
+        wire.bulk.download(file, tmp_path / "f", requires_token=token)
+    assert len(wire.requests) == 1
+
+
 @pytest.mark.parametrize("code", [202, 404])
 def test_deleting_a_job_that_is_gone_is_no_failure(code: int) -> None:
     assert Wire(status(code, "not-found")).bulk.cancel(f"{BASE}/job/1") == code

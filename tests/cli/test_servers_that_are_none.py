@@ -39,12 +39,22 @@ def test_a_server_that_gives_no_answer_can_be_asked_again_later(command: Command
 @pytest.mark.parametrize(
     ("status", "content_type", "body", "words"),
     [
-        (404, "text/html", HTML, ["not a FHIR server", "404"]),
-        (404, "application/fhir+json", b'{"resourceType": "OperationOutcome"}', ["not a FHIR server", "404"]),
-        (200, "text/html; charset=utf-8", HTML, ["page for people", "check address"]),
-        (200, "text/plain", b"it works", ["not with FHIR JSON", "check address"]),
+        (404, "text/html", HTML, ["not a FHIR server", "404", "write the base address as [server] url"]),
+        (
+            404,
+            "application/fhir+json",
+            b'{"resourceType": "OperationOutcome"}',
+            ["not a FHIR server", "404", "write the base address as [server] url"],
+        ),
+        (
+            200,
+            "text/html; charset=utf-8",
+            HTML,
+            ["page for people", "http://127.0.0.1", "check [server] url"],
+        ),
+        (200, "text/plain", b"it works", ["not with FHIR JSON", "check [server] url"]),
         (200, "application/json", b'{"status": "UP"}', ["not a FHIR server"]),
-        (200, "application/fhir+json", statement("5.0.0"), ["R5", "R4 (4.0.1)"]),
+        (200, "application/fhir+json", statement("5.0.0"), ["R5", "R4 (4.0.1)", "write it as [server] url"]),
         (200, "application/fhir+json", statement("3.0.2"), ["STU3", "R4 (4.0.1)"]),
         (200, "application/fhir+json", statement("4.3.0"), ["R4B", "R4 (4.0.1)"]),
         (302, "text/html", b"", ["sends us on", "final address"]),
@@ -69,7 +79,25 @@ def test_a_server_that_is_not_fhir_r4_is_refused_before_anything_is_stored(
 def test_a_server_that_wants_another_token_says_so(command: Command, study: Study, serve: Serve) -> None:
     folder = study(from_server(serve(401, "application/fhir+json", b"{}")))
     before = tree(folder)
-    refused(command("pull", folder), 5, "401", "token")
+    refused(command("pull", folder), 3, "401", "[server] auth")
+    assert tree(folder) == before
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("auth", "key", "text"), [("bearer", "token_file", "secret"), ("basic", "basic_file", "who:secret")]
+)
+def test_credentials_that_are_refused_are_a_setting_and_their_file_is_named(
+    command: Command, study: Study, serve: Serve, tmp_path: Path, status: int, auth: str, key: str, text: str
+) -> None:
+    file = tmp_path / "credentials"
+    file.write_text(text)
+    file.chmod(0o600)
+    more = f'auth = "{auth}"\n{key} = "{file}"\n'
+    folder = study(from_server(serve(status, "application/fhir+json", b"{}"), more=more))
+    before = tree(folder)
+    said = refused(command("pull", folder), 3, str(status), f"[server] {key}")
+    assert "secret" not in said
     assert tree(folder) == before
 
 

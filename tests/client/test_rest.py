@@ -359,13 +359,82 @@ def test_fhir_may_come_as_plain_json(server: FakeFhir, client: Client, kind: str
     assert ids(client) == []
 
 
-def test_a_redirect_is_not_followed(server: FakeFhir) -> None:
-    server.bend("Observation", status(302, Location="https://evil.test/login?code=canary"))
+# --- redirects ------------------------------------------------------------------------------------------
+
+AWAY = [
+    *("https://evil.test/fhir", "//evil.test/fhir", "https://127.0.0.1:8099/fhir", "http://127.0.0.1/fhir"),
+    *("http://localhost:8099/fhir", "http://a@127.0.0.1:8099/fhir"),
+    *("/login", "/fhirx/Observation", "/fhir/../login", "../../admin", "/fhir/%2e%2e/login", "ftp://x/y", ""),
+    "http://127.0.0.1:99999/fhir",
+]
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("place", [f"{BASE}/Moved?a=b%7Cc", "/fhir/Moved?a=b%7Cc", "Moved?a=b%7Cc#here"])
+def test_a_redirect_below_the_base_is_followed_with_the_token(
+    server: FakeFhir, code: int, place: str
+) -> None:
+    server.bend("Observation", status(code, Location=place))
+    server.bend("Moved", lambda request: reply(200, bundle([json.dumps(VALUES[0]).encode()])))
     client = Client(BASE, transport=server.transport, token=CANARY)
-    with pytest.raises(ServerUnfit, match=re.escape("https://evil.test: write")) as caught:
+    assert ids(client) == ["o0"]
+    assert [str(one.url) for one in server.requests][1:] == [f"{BASE}/Moved?a=b%7Cc"]
+    assert {one.headers["authorization"] for one in server.requests} == {f"Bearer {CANARY}"}
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("place", AWAY)
+def test_a_redirect_that_leads_anywhere_else_gets_nothing(server: FakeFhir, code: int, place: str) -> None:
+    server.bend("Observation", status(code, Location=place))
+    client = Client(BASE, transport=server.transport, token=CANARY)
+    with pytest.raises(ServerUnfit, match=r"write the final address as \[server\] url"):
+        ids(client)
+    assert len(server.requests) == 1
+
+
+def test_a_redirect_that_is_refused_names_the_host_and_nothing_behind_it(server: FakeFhir) -> None:
+    server.bend("Observation", status(302, Location="https://evil.test/login?code=canary"))
+    client = Client(BASE, transport=server.transport, token=CANARY, section="push")
+    with pytest.raises(ServerUnfit, match=r"https://evil\.test, .* as \[push\] url") as caught:
         ids(client)
     assert "canary" not in str(caught.value)
-    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("code", [300, 305, 306, 310])
+def test_a_redirect_of_another_kind_is_refused(server: FakeFhir, code: int) -> None:
+    server.bend("Observation", status(code, Location=f"{BASE}/Moved"))
+    with pytest.raises(ServerUnfit, match="sends us on"):
+        ids(Client(BASE, transport=server.transport))
+
+
+def test_redirects_that_run_in_a_circle_end(server: FakeFhir, client: Client) -> None:
+    server.bend("Observation", status(302, Location=f"{BASE}/Moved"), times=9)
+    server.bend("Moved", status(302, Location=f"{BASE}/Observation?patient=p1&_count=3"), times=9)
+    with pytest.raises(ServerUnfit, match="again and again"):
+        ids(client)
+    assert len(server.requests) == 2
+
+
+def test_redirects_without_end_end(server: FakeFhir, client: Client) -> None:
+    def further(request: httpx.Request) -> httpx.Response:
+        return status(307, Location=f"{request.url.path}x")(request)
+
+    server.bend("fhir", further, times=99)
+    with pytest.raises(ServerUnfit, match="again and again"):
+        ids(client)
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_what_is_written_or_posted_is_never_sent_on(server: FakeFhir, client: Client, code: int) -> None:
+    server.bend("fhir", status(code, Location=f"{BASE}/Moved"), times=99)
+    with pytest.raises(ServerUnfit, match=f"a PUT with {code}"):
+        client.put("Patient", "p1", b"{}")
+    with pytest.raises(ServerUnfit, match=f"a POST with {code}"):
+        client.transaction(b"{}")
+    with pytest.raises(ServerUnfit, match=f"a POST with {code}"):
+        ids(client, {"patient": "p" * 4000})
+    assert len(server.requests) == 3
 
 
 # --- metadata -------------------------------------------------------------------------------------------
@@ -378,7 +447,7 @@ def test_metadata_is_the_capability_statement(client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("version", "name"),
-    [("5.0.0", "R5"), ("3.0.2", "STU3"), ("1.0.2", "DSTU2"), ("4.3.0", "R4B"), ("x", "unknown")],
+    [("5.0.0", "R5"), ("3.0.2", "STU3"), ("1.0.2", "DSTU2"), ("4.3.0", "R4B"), ("7.0.0", "unknown")],
 )
 def test_another_release_is_refused_by_name(
     server: FakeFhir, client: Client, version: str, name: str
@@ -386,6 +455,16 @@ def test_another_release_is_refused_by_name(
     server.metadata["fhirVersion"] = version
     with pytest.raises(ServerUnfit, match=f"{re.escape(version)} \\({name}\\)"):
         client.metadata()
+
+
+@pytest.mark.parametrize("said", ["4.0.\x1b[31mred", "x", "4.0.1 <script>", 4, None, ["4.0.1"], "4" * 9000])
+def test_a_release_that_is_none_is_refused_and_not_repeated(
+    server: FakeFhir, client: Client, said: object
+) -> None:
+    server.metadata["fhirVersion"] = said
+    with pytest.raises(ServerUnfit, match="names no FHIR release, and R4") as caught:
+        client.metadata()
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(
@@ -413,6 +492,21 @@ def test_a_server_that_lets_nobody_in_is_not_called_unfit(
     server.bend("metadata", status(code), times=99)
     with pytest.raises(Declined, match=str(code)):
         client.metadata()
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_credentials_are_a_matter_of_settings_until_they_were_taken_once(server: FakeFhir, code: int) -> None:
+    client = Client(BASE, transport=server.transport, token=CANARY)
+    client.metadata()  # which many servers show to everybody
+    server.bend("Observation", status(code))
+    with pytest.raises(Declined, match=r"see \[server\] token_file in study\.toml") as caught:
+        ids(client)
+    assert caught.value.exit_code == 3
+    assert ids(client) == ALL
+    server.bend("Observation", status(code))
+    with pytest.raises(Declined, match=str(code)) as caught:
+        ids(client)
+    assert caught.value.exit_code == 5
 
 
 # --- read and write -------------------------------------------------------------------------------------
@@ -541,6 +635,18 @@ def test_the_request_log_holds_routes_and_no_address(server: FakeFhir) -> None:
         ("GET", "Observation? next page", 200),
     ]
     assert all(one.bytes > 0 for one in log)
+
+
+@pytest.mark.parametrize("told", ["abc-1:2.3_4", "", "Jane Doe", "x" * 65, "<b>"])
+def test_the_request_log_holds_the_id_that_the_server_gave_a_request_or_ours(
+    server: FakeFhir, told: str
+) -> None:
+    log: list[Sent] = []
+    server.bend("Patient", status(404, X_Request_Id=told))
+    Client(BASE, transport=server.transport, on_sent=log.append).read("Patient", "p1")
+    own = server.requests[0].headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{16}", own)
+    assert [one.id for one in log] == [told if told == "abc-1:2.3_4" else own]
 
 
 def test_nothing_is_sent_to_an_address_that_is_not_ours(server: FakeFhir) -> None:

@@ -13,9 +13,9 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 from fhir_msct.client.auth import Ask
-from fhir_msct.client.exchange import Reply
 from fhir_msct.client.keys import Algorithm, SigningKey, make
 from fhir_msct.client.origin import Origin
+from fhir_msct.client.reply import Reply
 from fhir_msct.client.scopes import Access
 from fhir_msct.client.smart import SmartBackend
 from fhir_msct.errors import ConfigError, MsctError, ServerFailed, ServerUnfit

@@ -18,7 +18,7 @@ from msgspec import Struct
 from fhir_msct.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fhir_msct.client.exchange import Reply
+    from fhir_msct.client.reply import Reply
 
 LARGEST = 64 * 1024
 """Bytes of a file that may be a token, a password or a key."""
@@ -46,6 +46,10 @@ class Auth(Protocol):
 
     missing: tuple[str, ...]
     """The types that the server does not let us use as asked."""
+    key: str
+    """What describes it in study.toml."""
+    refused: str
+    """What a 401 means that no renewal helps against."""
 
     def flow(self) -> Flow:
         """The header's value, after as many questions as that takes; usually none."""
@@ -59,8 +63,10 @@ class Fixed:
 
     missing: tuple[str, ...] = ()
 
-    def __init__(self, header: str = "") -> None:
-        self._header = header
+    def __init__(
+        self, header: str = "", *, key: str = "auth", refused: str = "no credentials were sent"
+    ) -> None:
+        self._header, self.key, self.refused = header, key, refused
 
     def flow(self) -> Flow:
         """The header's value; asks nothing."""
@@ -74,12 +80,15 @@ class Fixed:
 
 def bearer(token: str | None) -> Fixed:
     """A token that somebody gave us; nothing is sent along without one. RFC 6750."""
-    return Fixed(f"Bearer {token}" if token else "")
+    if not token:
+        return Fixed()
+    return Fixed(f"Bearer {token}", key="token_file", refused="the token is missing, wrong or expired")
 
 
 def basic(user_and_password: str) -> Fixed:
     """`user:password`, as HTTP's basic authentication wants it. RFC 7617."""
-    return Fixed(f"Basic {base64.b64encode(user_and_password.encode()).decode()}")
+    header = f"Basic {base64.b64encode(user_and_password.encode()).decode()}"
+    return Fixed(header, key="basic_file", refused="this user with this password is not let in")
 
 
 def read_token(path: Path) -> str:

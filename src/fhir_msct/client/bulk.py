@@ -8,7 +8,7 @@ first of them without a word.
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from msgspec import Struct
 
 from fhir_msct.client import origin as origins
 from fhir_msct.client.body import MIB, read_body, read_chunks
-from fhir_msct.client.exchange import FHIR_JSON, issue_codes, media_type
 from fhir_msct.client.failures import Declined, Unusable
 from fhir_msct.client.manifest import Listed, Manifest, read_manifest
 from fhir_msct.client.origin import Origin
+from fhir_msct.client.reply import FHIR_JSON, issue_codes, media_type
 from fhir_msct.client.rest import Client
 from fhir_msct.client.retry import RETRIED, TRANSIENT, http_date, retry_after
 from fhir_msct.errors import ConfigError, Unreachable
@@ -90,7 +90,13 @@ class Bulk:
         while True:
             tried += 1
             with self._exchange.stream(
-                method, url, route=route, headers=headers, content=body, with_token=True
+                method,
+                url,
+                route=route,
+                headers=headers,
+                content=body,
+                with_token=True,
+                admits=self._origin.holds,
             ) as reply:
                 status, wait = reply.status_code, _wait(reply)
                 place, date = reply.headers.get("content-location"), http_date(reply.headers.get("date"))
@@ -115,7 +121,12 @@ class Bulk:
         headers = {"Accept": "application/json", "Cache-Control": "no-cache"}
         for again in (True, False):
             with self._exchange.stream(
-                "GET", url, route="$export status", headers=headers, with_token=True
+                "GET",
+                url,
+                route="$export status",
+                headers=headers,
+                with_token=True,
+                admits=self._origin.is_place_of,
             ) as reply:
                 status, wait, progress = reply.status_code, _wait(reply), reply.headers.get("x-progress", "")
                 if status == 200:
@@ -136,12 +147,12 @@ class Bulk:
         The token goes along only where the manifest wants one, and only to our own origin or a listed
         one. Raises Declined (404 and 410: the file has expired), Unusable, Unreachable.
         """
-        with_token = self._admitted(file, requires_token)
+        self._check(file.url, requires_token)
         patience, tried = self._exchange.patience, 0
         while True:
             tried += 1
             try:
-                wait = self._downloaded(file, path, with_token)
+                wait = self._downloaded(file, path, requires_token)
                 if wait is None:
                     _unwrap(path)
                     return
@@ -153,29 +164,45 @@ class Bulk:
                 raise Declined(503, (), "an exported file: the server says later, again and again")
             patience.sleep(wait)
 
-    def _admitted(self, file: Listed, requires_token: bool) -> bool:
-        """Whether the token goes along; raises Unusable where the address may not be asked at all."""
-        ours = self._origin.is_place_of(file.url)
-        listed = ours or any(origin.is_place_of(file.url) for origin in self._files)
-        if requires_token and not listed:
-            where = origins.shown(file.url)
+    def _check(self, url: str, with_token: bool) -> None:
+        """Returns where a file may be asked for; raises Unusable (`file-foreign`) where it may not."""
+        ours = self._origin.is_place_of(url)
+        listed = ours or any(origin.is_place_of(url) for origin in self._files)
+        if with_token and not listed:
+            where = origins.shown(url)
             raise Unusable(
                 "file-foreign", f"a file at {where}, with the token: [pull] file_origins lists it not"
             )
         if not listed:
             try:
-                known = Origin(file.url.partition("?")[0])
+                known = Origin(url.partition("?")[0])
             except ConfigError:
                 raise Unusable("file-foreign", "a file at an address that may not be asked") from None
             if known.is_loopback and not self._origin.is_loopback:
                 raise Unusable("file-foreign", "a file on this machine, named by a server elsewhere")
-        return requires_token
+
+    def _admits(self, with_token: bool) -> Callable[[str], bool]:
+        """What says of a redirect's address whether a file may be asked for there."""
+
+        def admits(url: str) -> bool:
+            try:
+                self._check(url, with_token)
+            except Unusable:
+                return False
+            return True
+
+        return admits
 
     def _downloaded(self, file: Listed, path: Path, with_token: bool) -> float | None:
         """None when the file is here, else how long to wait."""
         headers = {"Accept": NDJSON}
         with self._exchange.stream(
-            "GET", file.url, route="$export file", headers=headers, with_token=with_token
+            "GET",
+            file.url,
+            route="$export file",
+            headers=headers,
+            with_token=with_token,
+            admits=self._admits(with_token),
         ) as reply:
             if reply.status_code != 200:
                 codes = issue_codes(_told(reply, self._exchange.limits))
@@ -199,10 +226,15 @@ class Bulk:
             return 0
         try:
             with self._exchange.stream(
-                "DELETE", url, route="$export status", headers={"Accept": FHIR_JSON}, with_token=True
+                "DELETE",
+                url,
+                route="$export status",
+                headers={"Accept": FHIR_JSON},
+                with_token=True,
+                admits=self._origin.is_place_of,
             ) as reply:
                 return reply.status_code
-        except Unreachable:
+        except (Unreachable, Unusable):
             return 0
 
 

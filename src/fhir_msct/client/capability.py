@@ -3,6 +3,7 @@
 https://hl7.org/fhir/R4/capabilitystatement.html
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,13 +54,19 @@ def capability(statement: dict[str, Any]) -> Capability:
     said = [_type(one, everywhere) for part in rest for one in _objects(part.get("resource"))]
     parts = [*rest, *(one for part in rest for one in _objects(part.get("resource")))]
     return Capability(
-        software=str(about.get("name", ""))[:80],
-        version=str(about.get("version", ""))[:40],
-        release=str(statement.get("fhirVersion", ""))[:20],
+        software=_one_line(about.get("name", ""))[:80],
+        version=_one_line(about.get("version", ""))[:40],
+        release=release_of(statement),
         interactions=frozenset(code for one in rest for code in _names(one.get("interaction"), "code")),
         operations=frozenset(name for one in parts for name in _names(one.get("operation"), "name")),
         types={one.type: one for one in said if one.type},
     )
+
+
+def release_of(statement: dict[str, Any]) -> str:
+    """The release of FHIR that a statement names, such as 4.0.1; empty where what stands there is none."""
+    said = statement.get("fhirVersion")
+    return said if isinstance(said, str) and re.fullmatch(r"\d{1,2}(\.\d{1,3}){1,2}", said) else ""
 
 
 def _type(said: dict[str, Any], everywhere: frozenset[str]) -> TypeSaid:
@@ -72,6 +79,11 @@ def _type(said: dict[str, Any], everywhere: frozenset[str]) -> TypeSaid:
         conditional_create=said.get("conditionalCreate") is True,
         conditional_update=said.get("conditionalUpdate") is True,
     )
+
+
+def _one_line(value: Any) -> str:
+    """A server's own words, without what would move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(value))
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

@@ -49,6 +49,7 @@ def connect(
         network=Network(
             proxy=way.proxy, ca_file=_path(way.ca_file), client_cert_file=_path(way.client_cert_file)
         ),
+        section=section,
     )
 
 

@@ -2,16 +2,16 @@
 
 No credential sits in the HTTP client: the token is put on each request whose address lies on our own
 origin, and nothing else is ever sent anywhere; what a way to authenticate has to ask first (`auth.Ask`)
-goes without one. Redirects are not followed, proxies of the environment are not used.
+goes without one. Redirects are followed by hand (`redirects.py`), proxies of the environment are not used.
 """
 
 import re
-import ssl
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import httpx
 import msgspec
@@ -20,35 +20,21 @@ from msgspec import Struct
 from fhir_msct.client import origin as origins
 from fhir_msct.client.auth import Ask, Auth, bearer
 from fhir_msct.client.body import Limits, read_body
-from fhir_msct.client.bundle import checked_text
-from fhir_msct.client.failures import Declined, Unusable
+from fhir_msct.client.failures import NoUse, Unusable, no_answer
 from fhir_msct.client.network import Network
 from fhir_msct.client.origin import Origin
-from fhir_msct.client.retry import RETRIED, TRANSIENT, Gate, Patience, http_date, retry_after
+from fhir_msct.client.redirects import Trail
+from fhir_msct.client.reply import FHIR_JSON, REFUSED, Reply, checked, issue_codes, media_type, says_later
+from fhir_msct.client.retry import Gate, Patience, http_date, retry_after
 from fhir_msct.errors import MsctError, ServerFailed, ServerUnfit, Unreachable
-
-FHIR_JSON = "application/fhir+json"
-_JSON = frozenset({FHIR_JSON, "application/json", "application/json+fhir"})
 
 GUEST_CONNECTIONS, GUEST_REQUESTS = 4, 5.0
 """What a server that is not our own machine is asked to bear: connections, and requests a second."""
 
 TIMEOUT = 60.0
 
-
-class Reply(Struct, frozen=True, kw_only=True):
-    """A whole answer."""
-
-    status: int
-    body: bytes = b""
-    codes: tuple[str, ...] = ()
-    etag: str | None = None
-    date: datetime | None = None
-    """The server's own clock."""
-    media: str = ""
-    """The media type, in lower case and without its parameters."""
-    encoding: str = ""
-    """How the body was compressed on its way."""
+METADATA = "metadata"
+"""The route of what a server says of itself."""
 
 
 class Sent(Struct, frozen=True):
@@ -58,6 +44,8 @@ class Sent(Struct, frozen=True):
     route: str
     status: int
     bytes: int
+    id: str = ""
+    """X-Request-Id as the server answered it, else as it was sent: what finds it in the server's own log."""
 
 
 class Exchange:
@@ -75,8 +63,10 @@ class Exchange:
         on_sent: Callable[[Sent], None] | None,
         auth: Auth | None = None,
         network: Network | None = None,
+        section: str = "server",
     ) -> None:
-        self.origin = origin
+        """`section` of study.toml describes the way to this server: messages name its keys."""
+        self.origin, self._section, self._let_in = origin, section, False
         self.auth = auth or bearer(token)
         self._patience, self._limits = patience, limits
         self.patience, self.limits = patience, limits
@@ -114,8 +104,8 @@ class Exchange:
 
         With `repeat=False` (a write whose effect is unknown when no answer comes) only a 429 is tried
         again. A 401 is asked again once, with a new token where there can be one. Raises Unreachable,
-        Unusable, ServerUnfit (a page for people, or another address, instead of FHIR), MsctError where
-        the address lies on another origin, and what keeps us from getting a token.
+        Unusable, ServerUnfit (a page for people, or an address elsewhere, instead of FHIR), MsctError
+        where the address lies on another origin, and what keeps us from getting a token.
         """
         if not self.origin.holds(url):
             raise MsctError(f"{route}: {origins.shown(url)} is not {self.origin}: nothing was sent")
@@ -129,14 +119,14 @@ class Exchange:
             try:
                 reply, wait = self._once(method, url, route, said, content)
             except (Unreachable, Unusable) as error:
-                if last or not repeat or isinstance(error, _NoUse):
+                if last or not repeat or isinstance(error, NoUse):
                     raise
                 wait = None
             else:
                 if reply.status == 401 and not renewed and self.auth.renew(authorization):
                     tried, renewed = tried - 1, True
                     continue
-                later = _says_later(reply)
+                reply, later = self._judged(reply, route), says_later(reply)
                 if last or not later or not (repeat or reply.status == 429):
                     self._gate.close_for((wait or 0.0) if later else 0.0)
                     return reply
@@ -151,32 +141,53 @@ class Exchange:
         route: str,
         headers: Mapping[str, str],
         with_token: bool,
+        admits: Callable[[str], bool],
         content: bytes | None = None,
     ) -> Iterator[httpx.Response]:
         """One try at an answer whose body the caller reads; raises Unreachable, also while it is read.
 
-        Whoever calls has made sure that the address may be asked, and that the token may go there.
+        Whoever calls has made sure that the address may be asked, and that the token may go there;
+        `admits` says the same of where a redirect leads to. Raises Unusable (`redirect`) where it may not.
         """
         authorization = self._authorization() if with_token else ""
         said = {**headers} | ({"Authorization": authorization} if authorization else {})
-        self._gate.wait()
-        request = self._http.build_request(method, url, headers=said, content=content)
-        status = size = 0
+        trail = self._trail(method, url, route, admits)
+        while True:
+            self._gate.wait()
+            with self._streamed(method, trail.url, route, said, content) as response:
+                status, place = response.status_code, response.headers.get("location", "")
+                if not trail.leads_on(status):
+                    if status == 401 and with_token:
+                        self.auth.renew(authorization)
+                    self._let_in |= status < 300
+                    yield response
+                    return
+            try:
+                trail.go_on(status, place)
+            except ServerUnfit as error:
+                raise Unusable("redirect", str(error)) from None
+
+    @contextmanager
+    def _streamed(
+        self, method: str, url: str, route: str, headers: Mapping[str, str], content: bytes | None
+    ) -> Iterator[httpx.Response]:
+        """One answer, of which nothing is read yet; noted down when it is."""
+        own, status, size = secrets.token_hex(8), 0, 0
+        named, answered = {**headers, "X-Request-Id": own}, ""
+        request = self._http.build_request(method, url, headers=named, content=content)
         try:
             response = self._http.send(request, stream=True)
             try:
-                status = response.status_code
-                if status == 401 and with_token:
-                    self.auth.renew(authorization)
+                status, answered = response.status_code, _request_id(response)
                 yield response
                 size = response.num_bytes_downloaded
             finally:
                 response.close()
         except httpx.TransportError as error:
-            raise _no_answer(error, origins.shown(url)) from None
+            raise no_answer(error, self._named(url)) from None
         finally:
             if self._on_sent:
-                self._on_sent(Sent(method, route, status, size))
+                self._on_sent(Sent(method, route, status, size, answered or own))
 
     def _authorization(self) -> str:
         """What goes into the header: what is held, or what the server gives after being asked, patiently.
@@ -194,7 +205,7 @@ class Exchange:
                     raise ServerFailed(str(error)) from None
                 found = None
             except Unreachable as error:
-                if last or isinstance(error, _NoUse):
+                if last or isinstance(error, NoUse):
                     raise
                 found = None
             if isinstance(found, str):
@@ -209,7 +220,7 @@ class Exchange:
             while True:
                 self._gate.wait()
                 reply, wait = self._once(ask.method, ask.url, ask.route, dict(ask.headers), ask.content)
-                if _says_later(reply) and not last:
+                if says_later(reply) and not last:
                     return wait
                 ask = flow.send(reply)
         except StopIteration as done:
@@ -221,26 +232,21 @@ class Exchange:
         self, method: str, url: str, route: str, headers: dict[str, str], content: bytes | None
     ) -> tuple[Reply, float | None]:
         """One answer and how long the server wants us to wait before the next request."""
-        request = self._http.build_request(method, url, headers=headers, content=content)
-        status = size = 0
-        try:
-            response = self._http.send(request, stream=True)
-            try:
-                status = response.status_code
-                body = self._body(response, route)
-                size = len(body)
-            finally:
-                response.close()
-        except httpx.TransportError as error:
-            raise _no_answer(error, self._named(url)) from None
-        finally:
-            if self._on_sent:
-                self._on_sent(Sent(method, route, status, size))
-        date = http_date(response.headers.get("date"))
+        trail = self._trail(method, url, route, self.origin.holds)
+        while True:
+            with self._streamed(method, trail.url, route, headers, content) as response:
+                status, place = response.status_code, response.headers.get("location", "")
+                if not trail.leads_on(status):
+                    return self._read(response, route)
+            trail.go_on(status, place)
+            self._gate.wait()
+
+    def _read(self, response: httpx.Response, route: str) -> tuple[Reply, float | None]:
+        body, date = self._body(response, route), http_date(response.headers.get("date"))
         reply = Reply(
-            status=status,
+            status=response.status_code,
             body=body,
-            codes=() if status < 300 else issue_codes(body),
+            codes=() if response.status_code < 300 else issue_codes(body),
             etag=response.headers.get("etag"),
             date=date,
             media=media_type(response.headers.get("content-type", "")),
@@ -249,10 +255,6 @@ class Exchange:
         return reply, retry_after(response.headers.get("retry-after"), date or datetime.now(UTC))
 
     def _body(self, response: httpx.Response, route: str) -> bytes:
-        if 300 <= response.status_code < 400 and response.status_code != 304:
-            place = origins.shown(self.origin.resolve(response.headers.get("location", "")))
-            named = self._named(str(response.request.url))
-            raise ServerUnfit(f"{route}: {named} sends us on to {place}: write the final address")
         if response.status_code >= 300:
             try:
                 return read_body(response, self._limits)
@@ -260,67 +262,34 @@ class Exchange:
                 return b""
         body = read_body(response, self._limits)
         if body:
-            _checked(body, response.headers.get("content-type", ""), route)
+            named = self._named(str(response.request.url))
+            checked(body, response.headers.get("content-type", ""), route, named, self._key("url"))
         elif response.request.method in ("GET", "POST") and response.status_code == 200:
             raise Unusable("cut", f"{route}: an answer without a body")
         return body
+
+    def _judged(self, reply: Reply, route: str) -> Reply:
+        """An answer, and what a refusal is: a matter of settings as long as nothing was ever let through."""
+        if reply.status in REFUSED:
+            why = self.auth.refused if reply.status == 401 else "our access does not cover this"
+            refusal = f"{why}: see {self._key(self.auth.key)} in study.toml"
+            return msgspec.structs.replace(reply, refusal=refusal, let_in=self._let_in)
+        self._let_in |= reply.status < 300 and route != METADATA  # which many servers show to everybody
+        return reply
+
+    def _trail(self, method: str, url: str, route: str, admits: Callable[[str], bool]) -> Trail:
+        named = self._named(url)
+        return Trail(method, url, route=route, named=named, key=self._key("url"), admits=admits)
+
+    def _key(self, name: str) -> str:
+        return f"[{self._section}] {name}"
 
     def _named(self, url: str) -> str:
         """Whose address that is."""
         return str(self.origin) if self.origin.holds(url) else origins.shown(url)
 
 
-def _no_answer(error: BaseException, named: str) -> Unreachable:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError):
-            return _NoUse(f"{named}: the secure connection was refused: {cause.reason or 'TLS'}")
-        cause = cause.__cause__ or cause.__context__
-    return Unreachable(f"{named} gives no answer ({type(error).__name__}): run this again later")
-
-
-class _NoUse(Unreachable):
-    """No answer, and no hope that the next try brings one."""
-
-
-def _says_later(reply: Reply) -> bool:
-    transient = 400 <= reply.status < 500 and not TRANSIENT.isdisjoint(reply.codes)
-    return reply.status in RETRIED or transient
-
-
-def _checked(body: bytes, content_type: str, route: str) -> None:
-    """Returns for whole JSON; a login page with status 200 is not FHIR, and half a body is none."""
-    media = media_type(content_type)
-    if media not in _JSON:
-        what = "a page for people (a login?)" if "html" in media else "something else"
-        raise ServerUnfit(f"{route}: answered with {what}, not with FHIR JSON: check address and access")
-    checked_text(body)
-    try:
-        msgspec.json.decode(body, type=msgspec.Raw)
-    except (msgspec.DecodeError, RecursionError):
-        raise Unusable("cut", f"{route}: the answer is cut short, or not JSON") from None
-
-
-def media_type(content_type: str) -> str:
-    """The media type of a Content-Type header, in lower case and without its parameters."""
-    return content_type.split(";", 1)[0].strip().lower()
-
-
-def issue_codes(body: bytes) -> tuple[str, ...]:
-    """The issue codes of an OperationOutcome, which are a closed list and hold no patient's data."""
-    try:
-        tree: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return ()
-    issues = tree.get("issue") if isinstance(tree, dict) else None
-    codes = [issue.get("code") for issue in issues or [] if isinstance(issue, dict)]
-    return tuple(code for code in codes if isinstance(code, str) and re.fullmatch(r"[a-z-]{1,30}", code))
-
-
-def declined(reply: Reply, route: str) -> Declined:
-    """The error that an answer deserves which is not the one that was wanted."""
-    why = f" ({', '.join(reply.codes)})" if reply.codes else ""
-    advice = {401: ": the token is missing, wrong or expired", 403: ": our access does not cover this"}
-    later = ": run this again later" if reply.status >= 500 else ""
-    message = f"{route}: the server says {reply.status}{why}{advice.get(reply.status, later)}"
-    return Declined(reply.status, reply.codes, message)
+def _request_id(response: httpx.Response) -> str:
+    """The server's id of a request, as far as it can be one."""
+    found = response.headers.get("x-request-id", "")
+    return found if re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", found) else ""

@@ -2,11 +2,17 @@
 
 ServerFailed
 ├── Declined     the server answered, and the answer is no: status and OperationOutcome issue codes
-│   └── PageGone     404 or 410 on a page of a search: its results have expired
+│   ├── PageGone     404 or 410 on a page of a search: its results have expired
+│   └── Shut         401 or 403 before the server has let us in at all: a matter of settings, exit code 3
 └── Unusable     the answer, or a file, cannot be read as what it claims to be: `reason` says why
+
+Unreachable
+└── NoUse        no answer, and no hope that the next try brings one
 """
 
-from fhir_msct.errors import ServerFailed
+import ssl
+
+from fhir_msct.errors import ServerFailed, Unreachable
 
 
 class Declined(ServerFailed):
@@ -22,9 +28,29 @@ class PageGone(Declined):
     """A page of a search is no longer there: the search has to be sent again."""
 
 
+class Shut(Declined):
+    """The server has not let us in yet: trying again without another setting brings the same answer."""
+
+    exit_code = 3
+
+
 class Unusable(ServerFailed):
     """Bytes that cannot be read as what they claim to be."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class NoUse(Unreachable):
+    """No answer, and no hope that the next try brings one."""
+
+
+def no_answer(error: BaseException, named: str) -> Unreachable:
+    """The error that no answer deserves, by its cause; `named` is who gave none."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return NoUse(f"{named}: the secure connection was refused: {cause.reason or 'TLS'}")
+        cause = cause.__cause__ or cause.__context__
+    return Unreachable(f"{named} gives no answer ({type(error).__name__}): run this again later")

@@ -6,8 +6,9 @@ from datetime import datetime
 from msgspec import Struct
 
 from fhir_msct.client import pages
-from fhir_msct.client.exchange import Reply, Sent
+from fhir_msct.client.exchange import Sent
 from fhir_msct.client.failures import Unusable
+from fhir_msct.client.reply import Reply
 from fhir_msct.client.rest import Client
 from fhir_msct.errors import MsctError
 from fhir_msct.records import Resource

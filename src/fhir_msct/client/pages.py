@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from fhir_msct.client import bundle as bundles
-from fhir_msct.client.exchange import Reply, declined, issue_codes
 from fhir_msct.client.failures import Unusable
+from fhir_msct.client.reply import Reply, declined, issue_codes
 from fhir_msct.records import Resource
 
 

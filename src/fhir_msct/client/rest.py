@@ -17,11 +17,13 @@ from fhir_msct.client import bundle as bundles
 from fhir_msct.client import pages
 from fhir_msct.client.auth import Auth
 from fhir_msct.client.body import Limits
-from fhir_msct.client.exchange import FHIR_JSON, Exchange, Reply, Sent, declined
+from fhir_msct.client.capability import release_of
+from fhir_msct.client.exchange import METADATA, Exchange, Sent
 from fhir_msct.client.failures import PageGone, Unusable
 from fhir_msct.client.network import Network
 from fhir_msct.client.origin import Origin, shown
 from fhir_msct.client.pages import Page
+from fhir_msct.client.reply import FHIR_JSON, REFUSED, Reply, declined
 from fhir_msct.client.retry import Patience
 from fhir_msct.errors import ServerUnfit
 from fhir_msct.records import Resource
@@ -64,8 +66,13 @@ class Client:
         on_sent: Callable[[Sent], None] | None = None,
         auth: Auth | None = None,
         network: Network | None = None,
+        section: str = "server",
     ) -> None:
-        """Raises ConfigError where the address cannot be one; sends nothing yet."""
+        """Raises ConfigError where the address cannot be one; sends nothing yet.
+
+        `section` of study.toml describes the way to this server: messages name its keys.
+        """
+        self._url_key = f"[{section}] url"
         self.origin = Origin(base_url, allow_http=allow_http)
         self.base_url = self.origin.base
         self.date: datetime | None = None
@@ -80,6 +87,7 @@ class Client:
             on_sent=on_sent,
             auth=auth,
             network=network,
+            section=section,
         )
 
     def __enter__(self) -> Self:
@@ -105,21 +113,26 @@ class Client:
 
         Raises ServerUnfit where this is no FHIR server, or one of another release than R4 (4.0.x).
         """
-        reply = self._send("GET", f"{self.base_url}/metadata", "metadata", _FRESH)
-        if reply.status in (401, 403) or reply.status >= 500:
-            raise declined(reply, "metadata")
+        reply = self._send("GET", f"{self.base_url}/metadata", METADATA, _FRESH)
+        if reply.status in REFUSED or reply.status >= 500:
+            raise declined(reply, METADATA)
         tree = msgspec.json.decode(reply.body) if reply.status == 200 else None
         if not isinstance(tree, dict) or tree.get("resourceType") not in (
             "CapabilityStatement",
             "Conformance",
         ):
             raise ServerUnfit(
-                f"{self.origin} is not a FHIR server at this address (metadata: {reply.status})"
+                f"{self.origin} is not a FHIR server at this address (metadata: {reply.status}): "
+                f"write the base address as {self._url_key}, the one below which /metadata answers"
             )
-        version = str(tree.get("fhirVersion", "unknown"))
-        if not version.startswith("4.0."):
-            found = next((name for start, name in _RELEASES.items() if version.startswith(start)), "unknown")
-            raise ServerUnfit(f"{self.origin} speaks FHIR {version[:20]} ({found}); R4 (4.0.1) is needed")
+        release = release_of(tree)
+        if not release.startswith("4.0."):
+            name = next((name for start, name in _RELEASES.items() if release.startswith(start)), "")
+            said = f"speaks FHIR {release} ({name or 'unknown'})" if release else "names no FHIR release"
+            raise ServerUnfit(
+                f"{self.origin} {said}, and R4 (4.0.1) is needed: ask its owner for the address that "
+                f"speaks R4, and write it as {self._url_key}"
+            )
         return tree
 
     def search(self, type_: str, params: Params, *, start: str | None = None) -> Iterator[Page]:

@@ -28,8 +28,8 @@ from fhir_msct.client.scopes import Access, in_words, speaks_v2, ungranted
 from fhir_msct.errors import ConfigError, MsctError, ServerFailed, ServerUnfit
 
 if TYPE_CHECKING:
-    from fhir_msct.client.exchange import Reply
     from fhir_msct.client.keys import SigningKey
+    from fhir_msct.client.reply import Reply
 
 ASSERTION_LIFE = timedelta(seconds=240)
 """At most five minutes are allowed; the rest is for clocks that differ a little."""
@@ -66,6 +66,8 @@ class _Held(Struct, frozen=True):
 
 class SmartBackend:
     """Our side of one server's token endpoint. Threads may share it: one at a time asks for a token."""
+
+    key, refused = "client_id", "the token that was given for this client is refused"
 
     def __init__(
         self,

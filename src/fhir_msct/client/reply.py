@@ -1,0 +1,102 @@
+"""A server's answer: what of it is looked at, whether it is FHIR at all, and the error that a no deserves."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from fhir_msct.client.bundle import checked_text
+from fhir_msct.client.failures import Declined, Shut, Unusable
+from fhir_msct.client.retry import RETRIED, TRANSIENT
+from fhir_msct.errors import ServerUnfit
+
+FHIR_JSON = "application/fhir+json"
+_JSON = frozenset({FHIR_JSON, "application/json", "application/json+fhir"})
+
+_ISSUES = frozenset(
+    {
+        *("invalid", "structure", "required", "value", "invariant", "security", "login", "unknown"),
+        *("expired", "forbidden", "suppressed", "processing", "not-supported", "duplicate"),
+        *("multiple-matches", "not-found", "deleted", "too-long", "code-invalid", "extension", "too-costly"),
+        *("business-rule", "conflict", "transient", "lock-error", "no-store", "exception", "timeout"),
+        *("incomplete", "throttled", "informational", "success", "limited-filter"),
+    }
+)
+"""https://hl7.org/fhir/R4/valueset-issue-type.html, and what R5 added: any other word is the server's own."""
+
+REFUSED = (401, 403)
+"""Statuses that say: not with these credentials."""
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """A whole answer."""
+
+    status: int
+    body: bytes = b""
+    codes: tuple[str, ...] = ()
+    etag: str | None = None
+    date: datetime | None = None
+    """The server's own clock."""
+    media: str = ""
+    """The media type, in lower case and without its parameters."""
+    encoding: str = ""
+    """How the body was compressed on its way."""
+    refusal: str = ""
+    """What to look at where the credentials are refused."""
+    let_in: bool = True
+    """Whether the server has ever let us in, before this answer or with it."""
+
+
+def says_later(reply: Reply) -> bool:
+    """Whether an answer asks for another try."""
+    transient = 400 <= reply.status < 500 and not TRANSIENT.isdisjoint(reply.codes)
+    return reply.status in RETRIED or transient
+
+
+def checked(body: bytes, content_type: str, route: str, named: str, key: str) -> None:
+    """Returns for whole JSON; a login page with status 200 is not FHIR, and half a body is none.
+
+    `named` is the server, `key` what leads there in study.toml.
+    """
+    media = media_type(content_type)
+    if media not in _JSON:
+        what = "a page for people (a login?)" if "html" in media else "something else"
+        raise ServerUnfit(
+            f"{route}: {named} answered with {what}, not with FHIR JSON: "
+            f"check {key}, and whether this machine is let in"
+        )
+    checked_text(body)
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        raise Unusable("cut", f"{route}: the answer is cut short, or not JSON") from None
+
+
+def media_type(content_type: str) -> str:
+    """The media type of a Content-Type header, in lower case and without its parameters."""
+    return content_type.split(";", 1)[0].strip().lower()
+
+
+def issue_codes(body: bytes) -> tuple[str, ...]:
+    """The issue codes of an OperationOutcome, which are a closed list and hold no patient's data."""
+    try:
+        tree: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return ()
+    issues = tree.get("issue") if isinstance(tree, dict) else None
+    codes = [issue.get("code") for issue in issues or [] if isinstance(issue, dict)]
+    return tuple(code for code in codes if isinstance(code, str) and code in _ISSUES)
+
+
+def declined(reply: Reply, route: str) -> Declined:
+    """The error that an answer deserves which is not the one that was wanted.
+
+    Shut (exit code 3) where the credentials are refused and were never taken; Declined (5) for all else.
+    """
+    why = f" ({', '.join(reply.codes)})" if reply.codes else ""
+    advice = f": {reply.refusal}" if reply.status in REFUSED and reply.refusal else ""
+    later = ": run this again later" if reply.status >= 500 else ""
+    message = f"{route}: the server says {reply.status}{why}{advice or later}"
+    kind = Shut if reply.status in REFUSED and not reply.let_in else Declined
+    return kind(reply.status, reply.codes, message)
