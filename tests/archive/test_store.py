@@ -350,10 +350,9 @@ def test_folders_may_be_read_one_after_the_other(archive: Archive) -> None:
 
 
 def test_the_request_log_is_written_with_each_step(archive: Archive) -> None:
-    sent = [("GET", "Observation?", 200, 120)]
+    sent = [("GET", "Observation?", 200, 120, "7f")]
     run = Run.begin(archive, "server", BASE, "", sent)
     run.plan([], [], problems=[], software="", version="")
     assert sent == []
-    assert archive.connection.execute("select run, method, route, status, bytes from event").fetchall() == [
-        (run.number, "GET", "Observation?", 200, 120)
-    ]
+    logged = archive.connection.execute("select run, method, route, status, bytes, request_id from event")
+    assert logged.fetchall() == [(run.number, "GET", "Observation?", 200, 120, "7f")]

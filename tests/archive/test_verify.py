@@ -33,8 +33,8 @@ KEPT = (
     "select type, key, fhir_id, version, lastupdated, sha256, body, file, start, length, deleted, state, "
     "same_id from resource order by id",
     "select id, stored, size, sha256 from file order by id",
-    "select id, complete, finished is null from run order by id",
-    "select target, type, id, state, goal from push_op order by 1, 2, 3",
+    "select * from run order by id",
+    "select * from push_op order by target, type, id",
 )
 """Everything that a table, a report or a push rests on."""
 
@@ -172,6 +172,15 @@ def test_one_flipped_bit_anywhere_in_the_database_is_found_or_changes_nothing_ke
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
+        ("update run set problems = '[ ]' where id = 1", "pull 1 in archive.sqlite: what is said of it"),
+        (
+            "update run set started = '2020-01-01' where id = 2",
+            "pull 2 in archive.sqlite: what is said of it",
+        ),
+        ("insert into event (run, method, route, status, bytes) values (1, 'GET', 'x', 200, 1)", "pull 1"),
+        ("update push_op set sha256 = upper(sha256) || '1'", "Observation/msct-x in the push ledger"),
+        ("update push_op set attempts = 7", "its entry is not the one that was written"),
+        ("delete from push_op", "its entry is not the one that was written"),
         ("update resource set body = x'7b7d' where key = 'hand'", "Observation/hand in archive.sqlite"),
         ("update resource set body = null where key = 'hand'", "Observation/hand"),
         ("update resource set version = '3' where version = '2'", "version or time"),

@@ -408,6 +408,34 @@ def test_a_token_endpoint_elsewhere_is_used_where_the_study_names_it(
     assert server.claims(keys["ES384"])[0]["aud"] == FOREIGN[0]
 
 
+@pytest.mark.parametrize("named", [None, "https://login.example.org"])
+def test_a_token_endpoint_that_was_elsewhere_before_needs_somebody_s_word(
+    backend_of: Callable[..., SmartBackend], server: Server, named: str | None
+) -> None:
+    earlier = "https://login.example.org"
+    with pytest.raises(
+        ConfigError, match=rf"asked at {earlier}: nothing was sent there.*\[push\] token_origin"
+    ):
+        run(backend_of(known=earlier, section="push"), server)
+    assert server.forms == []
+    accepted = backend_of(known=earlier, token_origin=Origin("https://fhir.example.org"))
+    assert run(accepted, server) == "Bearer canary-1"
+    assert accepted.tokens_from == "https://fhir.example.org"
+    again = backend_of(known="https://fhir.example.org", token_origin=Origin(named) if named else None)
+    server.configuration["token_endpoint"] = f"{named or 'https://fhir.example.org'}/token"
+    assert run(again, server) == "Bearer canary-1"
+    assert again.tokens_from == (named or "https://fhir.example.org")
+
+
+def test_a_token_is_never_asked_for_in_clear(keys: dict[str, SigningKey], server: Server) -> None:
+    base = Origin("http://fhir.example.org/r4", allow_http=True)
+    server.configuration |= {"token_endpoint": "http://fhir.example.org/token"}
+    clear = SmartBackend(base, client_id="study-7", key=keys["ES384"], access=READING)
+    with pytest.raises(ConfigError, match="in clear: nothing was sent"):
+        run(clear, server)
+    assert server.forms == []
+
+
 @pytest.mark.parametrize("told", [b"[]", b"{}", b'{"token_endpoint":7}', b"<html>", b'"x"', b"\xff"])
 def test_a_configuration_that_is_none_is_a_server_without_smart(told: bytes, backend: SmartBackend) -> None:
     flow = backend.flow()

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fhir_msct import plan as plans
+from fhir_msct.archive import token_places
 from fhir_msct.archive.store import Archive
 from fhir_msct.cli import app
 from fhir_msct.client.failures import Declined
@@ -318,6 +319,22 @@ def test_a_token_endpoint_that_the_study_names_gets_the_assertion_and_no_token(
         site.pull()
     (heard,) = listener.heard
     assert b"client_assertion=" in heard and b"Authorization" not in heard
+
+
+def test_where_tokens_were_asked_for_is_known_to_the_next_run(site: Site) -> None:
+    assert site.pull().complete
+    with Archive.open(site.folder) as archive:
+        place = token_places.known(archive, site.server.url)
+        assert place == site.server.url.removesuffix("/fhir")
+        token_places.keep(archive, site.server.url, "https://login.example.org")
+    given = site.smart.given
+    with pytest.raises(ConfigError, match=r"earlier runs of this study asked at https://login\.example\.org"):
+        site.pull()
+    assert site.smart.given == given
+    site.settle(more=f'token_origin = "{place}"\n')
+    assert site.pull().complete
+    site.settle()
+    assert site.pull().complete  # what was confirmed once is known
 
 
 # --- secrets ----------------------------------------------------------------------------------------------

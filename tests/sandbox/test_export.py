@@ -40,6 +40,53 @@ def test_a_comma_list_is_exported_and_of_a_repeated_type_only_the_first(server: 
     assert exported(server, "") == ["Observation", "Patient"]
 
 
+def test_a_level_holds_what_is_in_the_compartment_of_its_patients(server: Sandbox) -> None:
+    def of(who: str) -> dict[str, object]:
+        return {"reference": f"Patient/{who}"}
+
+    more: list[dict[str, object]] = [
+        {"resourceType": "Patient", "id": "b"},
+        {"resourceType": "Observation", "id": "of-b", "subject": of("b")},
+        {"resourceType": "Observation", "id": "of-nobody"},
+        {"resourceType": "Observation", "id": "by-a", "subject": of("b"), "performer": [of("a/_history/3")]},
+        {"resourceType": "ResearchStudy", "id": "s"},
+        {"resourceType": "Group", "id": "g", "member": [{"entity": of("a")}]},
+    ]
+    server.load(json.dumps(one).encode() for one in more)
+    levels = ("", "Patient/", "Group/g/")
+    assert [types_and_ids(server, level) for level in levels] == [
+        "Group/g Observation/by-a Observation/o Observation/of-b Observation/of-nobody "
+        "Patient/a Patient/b ResearchStudy/s",
+        "Group/g Observation/by-a Observation/o Observation/of-b Patient/a Patient/b",
+        "Group/g Observation/by-a Observation/o Patient/a",
+    ]
+    outside = [f"{server.url}/{level}$export?_type=ResearchStudy" for level in levels]
+    assert [httpx.get(url, headers=ASYNC).status_code for url in outside] == [202, 400, 400]
+
+
+def types_and_ids(server: Sandbox, level: str) -> str:
+    """What an export at a level holds."""
+    place = httpx.get(f"{server.url}/{level}$export", headers=ASYNC).headers["content-location"]
+    httpx.get(place)
+    lines = [httpx.get(one["url"]).text.splitlines() for one in httpx.get(place).json()["output"]]
+    trees = [json.loads(line) for part in lines for line in part]
+    return " ".join(sorted(f"{tree['resourceType']}/{tree['id']}" for tree in trees))
+
+
+def test_a_level_lists_the_deletions_of_its_patients_only(server: Sandbox) -> None:
+    member = {"entity": {"reference": "Patient/b"}}
+    server.load([json.dumps({"resourceType": "Group", "id": "g", "member": [member]}).encode()])
+    assert httpx.delete(f"{server.url}/Observation/o").status_code == 200
+
+    def deleted(level: str) -> list[str]:
+        url = f"{server.url}/{level}$export?_since=2000-01-01T00:00:00Z"
+        place = httpx.get(url, headers=ASYNC).headers["content-location"]
+        httpx.get(place)
+        return [one["type"] for one in httpx.get(place).json()["deleted"]]
+
+    assert [deleted(level) for level in ("", "Patient/", "Group/g/")] == [["Bundle"], ["Bundle"], []]
+
+
 @pytest.mark.parametrize(
     ("query", "headers"),
     [

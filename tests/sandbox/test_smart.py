@@ -436,3 +436,26 @@ def test_a_file_that_is_no_jwks_is_a_usage_error(tmp_path: Any, text: str | None
         path.write_text(text)
     with pytest.raises(UsageError, match=r"jwks\.json"):
         registered(path, "study")
+
+
+def test_an_export_holds_what_the_token_may_read_and_no_more(site: Site) -> None:
+    asking = {"Prefer": "respond-async", "Accept": "application/fhir+json"}
+    site.server.load([b'{"resourceType":"Observation","id":"o"}', b'{"resourceType":"Condition","id":"c"}'])
+
+    def begun(query: str, token: str) -> httpx.Response:
+        headers = {**asking, "Authorization": f"Bearer {token}"}
+        return site.http.get(f"{site.server.url}/$export{query}", headers=headers)
+
+    below = f"{site.server.url}/"
+    both, patients = site.token("system/Patient.rs system/Observation.rs"), site.token()
+    place = begun("", both).headers["content-location"].removeprefix(below)
+    site.get(place, both)
+    listed = site.get(place, both).json()["output"]
+    files = {one["type"]: one["url"].removeprefix(below) for one in listed}
+    assert set(files) == {"Patient", "Observation"}
+    assert site.get(files["Patient"], patients).status_code == 200
+    assert site.get(files["Observation"], patients).status_code == 403
+    assert begun("?_type=Patient", patients).status_code == 202
+    assert begun("?_type=Patient,Observation", patients).status_code == 403
+    stranger = begun("", "nobody's")
+    assert (stranger.status_code, stranger.headers["www-authenticate"]) == (401, "Bearer")

@@ -15,11 +15,12 @@ from typing import Any
 
 from msgspec import Struct
 
+from fhir_msct.archive.seals import SEAL_DDL, seal_entries
 from fhir_msct.records import Resource
 
 INTENT, APPLIED, RETRACTED, CONFLICT = "INTENT", "APPLIED", "RETRACTED", "CONFLICT"
 
-LEDGER_DDL = """
+PUSH_DDL = """
 create table if not exists push_op (
     target text not null,
     type text not null,
@@ -34,6 +35,7 @@ create table if not exists push_op (
     primary key (target, type, id)
 ) without rowid;
 """
+LEDGER_DDL = PUSH_DDL + SEAL_DDL
 
 
 _PENDING = """
@@ -80,10 +82,12 @@ def intend(db: sqlite3.Connection, target: str, operations: Iterable[Operation],
             "attempts = attempts + 1, first_sent = coalesce(first_sent, excluded.first_sent)",
             [(target, op.type, op.id, op.goal, op.sha256, bundle, now) for op in operations],
         )
+        seal_entries(db, target, [(op.type, op.id) for op in operations])
 
 
 def settle(db: sqlite3.Connection, target: str, done: Iterable[tuple[Operation, str | None]]) -> None:
     """Commits what the server is known to hold: each operation with the version it has there."""
+    done = list(done)
     with _transaction(db):
         db.executemany(
             "insert into push_op (target, type, id, state, goal, sha256, version) "
@@ -92,16 +96,19 @@ def settle(db: sqlite3.Connection, target: str, done: Iterable[tuple[Operation, 
             "version = excluded.version",
             [(target, op.type, op.id, op.goal, op.goal, op.sha256, version) for op, version in done],
         )
+        seal_entries(db, target, [(op.type, op.id) for op, _ in done])
 
 
 def conflict(db: sqlite3.Connection, target: str, operations: Iterable[Operation]) -> None:
     """Commits that the server holds something under these ids that is not ours."""
+    operations = list(operations)
     with _transaction(db):
         db.executemany(
             "insert into push_op (target, type, id, state, goal, sha256) values (?, ?, ?, 'CONFLICT', ?, ?) "
             "on conflict (target, type, id) do update set state = 'CONFLICT'",
             [(target, op.type, op.id, op.goal, op.sha256) for op in operations],
         )
+        seal_entries(db, target, [(op.type, op.id) for op in operations])
 
 
 def entries(db: sqlite3.Connection, target: str) -> dict[tuple[str, str], Entry]:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 from fhir_msct.archive import keep
+from fhir_msct.archive.seals import seal_run
 from fhir_msct.archive.store import Archive
 from fhir_msct.archive.work import Arrived, Asked, Quarantined, Since, Window
 from fhir_msct.errors import UsageError
@@ -18,8 +19,8 @@ __all__ = ["Arrived", "Asked", "Kind", "Quarantined", "Run", "Sent", "Window", "
 
 Kind = Literal["server", "folder"]
 
-Sent = tuple[str, str, int, int]
-"""A request: method, route, status, bytes of the answer."""
+Sent = tuple[str, str, int, int, str]
+"""A request: method, route, status, bytes of the answer, its id."""
 
 _MISSING = """
     select v.type, v.key from resource v join run on run.id = v.seen
@@ -259,6 +260,7 @@ class Run:
                 (self.number,),
             )
             self.log()
+            seal_run(connection, self.number)
 
     def _forget(self, window: Window) -> None:
         connection = self.archive.connection
@@ -287,7 +289,7 @@ class Run:
         """Writes down the requests that were sent since; to be called inside a transaction."""
         sent = [self._sent.pop(0) for _ in range(len(self._sent))]
         self.archive.connection.executemany(
-            "insert into event (run, method, route, status, bytes) values (?, ?, ?, ?, ?)",
+            "insert into event (run, method, route, status, bytes, request_id) values (?, ?, ?, ?, ?, ?)",
             [(self.number, *one) for one in sent],
         )
 

@@ -169,7 +169,18 @@ create table bulk_file (
 ) strict;
 """
 
-STEPS: tuple[str, ...] = (STEP_1, STEP_2)
+STEP_3 = """
+-- X-Request-Id: what finds a request in the server's own log.
+alter table event add column request_id text not null default '';
+
+-- A hash over all that is said of a run that has ended.
+alter table run add column seal text not null default '';
+
+-- Where tokens for a server were asked for: scheme, host and port.
+create table token_place (base text primary key, origin text not null) strict, without rowid;
+"""
+
+STEPS: tuple[str, ...] = (STEP_1, STEP_2, STEP_3)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[str] = STEPS) -> None:

@@ -19,6 +19,7 @@ from fhir_msct.archive import files, schema
 from fhir_msct.archive.failures import spoken
 from fhir_msct.archive.keep import begin, keep
 from fhir_msct.archive.ledger import LEDGER_DDL
+from fhir_msct.archive.seals import seal_run
 from fhir_msct.errors import Locked, UsageError
 from fhir_msct.records import Resource
 
@@ -196,6 +197,7 @@ class Archive:
             for found in resources:
                 keep(connection, run, found)
             connection.execute("update run set finished = started, complete = 1 where id = ?", (run,))
+            seal_run(connection, run)
             (new,) = connection.execute("select count(*) from resource where run = ?", (run,)).fetchone()
         return int(new)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from fhir_msct.archive import files, ledger, schema
+from fhir_msct.archive import files, ledger, schema, seals
 from fhir_msct.archive.keep import EVERY, digest_of, version_of
 from fhir_msct.archive.store import FILE
 from fhir_msct.archive.versions import choose
@@ -99,7 +99,7 @@ def _database(connection: sqlite3.Connection, tally: _Tally) -> None:
     (seen,) = connection.execute("pragma user_version").fetchone()
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         schema.migrate(fresh, Path(FILE), schema.STEPS[:seen])
-        fresh.executescript(ledger.LEDGER_DDL)
+        fresh.executescript(ledger.LEDGER_DDL if seen >= seals.SINCE else ledger.PUSH_DDL)
         wanted, found = (
             dict(db.execute("select name, sql from sqlite_schema")) for db in (fresh, connection)
         )
@@ -204,6 +204,8 @@ def _runs(connection: sqlite3.Connection, tally: _Tally) -> None:
         "select id from window where state = 'proved' and (count_after is null or next_url is not null)"
     ):
         tally(f"window {window} in {FILE}", "called proved, without the count that proves it")
+    for run in seals.broken_runs(connection) if _sealed(connection) else ():
+        tally(f"pull {run} in {FILE}", "what is said of it is not what was written when it ended")
 
 
 def _ledger(connection: sqlite3.Connection, tally: _Tally) -> None:
@@ -214,6 +216,13 @@ def _ledger(connection: sqlite3.Connection, tally: _Tally) -> None:
         sound = named and state in STATES and attempts >= 0 and (version is None or _NAME.fullmatch(version))
         if not sound or (done and state != goal) or (state == ledger.INTENT and not first_sent):
             tally(f"{type_}/{id_} in the push ledger of {FILE}", "its entry contradicts itself")
+    for type_, id_ in seals.broken_entries(connection) if _sealed(connection) else ():
+        tally(f"{type_}/{id_} in the push ledger of {FILE}", "its entry is not the one that was written")
+
+
+def _sealed(connection: sqlite3.Connection) -> bool:
+    """Whether this is no archive of an older program, which knew of no seals."""
+    return bool(connection.execute("pragma user_version").fetchone()[0] >= seals.SINCE)
 
 
 def _private(place: Path, tally: _Tally) -> None:

@@ -50,6 +50,8 @@ class Auth(Protocol):
     """What describes it in study.toml."""
     refused: str
     """What a 401 means that no renewal helps against."""
+    tokens_from: str
+    """The origin where tokens were asked for; empty where none was."""
 
     def flow(self) -> Flow:
         """The header's value, after as many questions as that takes; usually none."""
@@ -62,6 +64,7 @@ class Fixed:
     """The same header for every request, or none."""
 
     missing: tuple[str, ...] = ()
+    tokens_from = ""
 
     def __init__(
         self, header: str = "", *, key: str = "auth", refused: str = "no credentials were sent"

@@ -29,12 +29,13 @@ def connect(
     transport: httpx.BaseTransport | None = None,
     patience: Patience | None = None,
     on_sent: Callable[[Sent], None] | None = None,
+    tokens_from: str = "",
 ) -> Client:
     """A client for an address of this study: the source, or (`pushing`) where outcomes are written.
 
     The credentials are those of [server], or of [push] where that has its own; they go along only where
-    the address has the origin of that section's url. `access` is what a SMART server is asked for. Raises
-    ConfigError.
+    the address has the origin of that section's url. `access` is what a SMART server is asked for,
+    `tokens_from` the origin where earlier runs asked for tokens. Raises ConfigError.
     """
     section = _section(url, plan, pushing)
     way: Server | Push = plan.push if section == "push" else plan.server
@@ -45,7 +46,9 @@ def connect(
         patience=patience,
         on_sent=on_sent,
         allow_http=way.allow_http,
-        auth=_auth(Origin(url, allow_http=way.allow_http), way, section, access or Access(), patience),
+        auth=_auth(
+            Origin(url, allow_http=way.allow_http), way, section, access or Access(), patience, tokens_from
+        ),
         network=Network(
             proxy=way.proxy, ca_file=_path(way.ca_file), client_cert_file=_path(way.client_cert_file)
         ),
@@ -77,7 +80,12 @@ def _is_of(url: str, way: Server | Push) -> bool:
 
 
 def _auth(
-    origin: Origin, way: Server | Push, section: str, access: Access, patience: Patience | None
+    origin: Origin,
+    way: Server | Push,
+    section: str,
+    access: Access,
+    patience: Patience | None,
+    tokens_from: str,
 ) -> Auth:
     if way.auth in (None, "none"):
         return Fixed()
@@ -90,10 +98,12 @@ def _auth(
         return bearer(read_token(_needed(way.token_file)))
     if way.auth == "basic":
         return basic(read_password(_needed(way.basic_file)))
-    return _smart(origin, way, access, patience or Patience())
+    return _smart(origin, way, section, access, patience or Patience(), tokens_from)
 
 
-def _smart(origin: Origin, way: Server | Push, access: Access, patience: Patience) -> Auth:
+def _smart(
+    origin: Origin, way: Server | Push, section: str, access: Access, patience: Patience, tokens_from: str
+) -> Auth:
     from fhir_msct.client.keys import read_key  # joserfc and cryptography take a moment to load
     from fhir_msct.client.smart import SmartBackend
 
@@ -104,6 +114,8 @@ def _smart(origin: Origin, way: Server | Push, access: Access, patience: Patienc
         key=read_key(_needed(way.key_file)),
         access=access,
         token_origin=tokens_at,
+        known=tokens_from,
+        section=section,
         clock=patience.clock,
         partial=isinstance(way, Server) and not access.write and way.scopes_policy == "partial",
     )

@@ -108,6 +108,11 @@ class Client:
         """The types that the server does not let us use as asked, as far as it has said so yet."""
         return self._exchange.auth.missing
 
+    @property
+    def tokens_from(self) -> str:
+        """The origin where tokens were asked for; empty where none was."""
+        return self._exchange.auth.tokens_from
+
     def metadata(self) -> dict[str, Any]:
         """The server's CapabilityStatement.
 

@@ -77,16 +77,22 @@ class SmartBackend:
         key: "SigningKey",
         access: Access,
         token_origin: Origin | None = None,
+        known: str = "",
+        section: str = "server",
         partial: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         unique: Callable[[], str] = lambda: secrets.token_urlsafe(24),
     ) -> None:
-        """`partial`: less than what was asked for will do; `missing` then says what was not granted."""
+        """`partial`: less than what was asked for will do; `missing` then says what was not granted.
+
+        `token_origin`: where the study's [`section`] says that tokens are asked for; `known`: the origin
+        where earlier runs asked.
+        """
         if not access.needs:
             raise ValueError("a token for nothing: name the types that are read or written")
         self._base, self._client_id, self._key, self._access = base, client_id, key, access
-        self._token_origin = token_origin or base.root
+        self._named, self._known, self._section, self.tokens_from = token_origin, known, section, ""
         self._partial, self._clock, self._now, self._unique = partial, clock, now, unique
         self._lock = threading.Lock()
         self._place: _Place | None = None
@@ -107,6 +113,7 @@ class SmartBackend:
                 if self._place is None:
                     self._place = yield from self._discovered()
                 self._held = yield from self._granted(self._place)
+                self.tokens_from = str(Origin(self._place.token_url.partition("?")[0], allow_http=True).root)
                 self._began = True
             return self._held.header
 
@@ -127,13 +134,30 @@ class SmartBackend:
         token_url = told.get("token_endpoint")
         if not isinstance(token_url, str) or not token_url:
             raise ServerUnfit(f"{self._base} says nothing of SMART ({WELL_KNOWN}: {reply.status})")
-        if not self._token_origin.holds(token_url) or "#" in token_url:
+        self._check_place(token_url)
+        return _Place(token_url, speaks_v2(told))
+
+    def _check_place(self, token_url: str) -> None:
+        """Returns where an assertion may be sent to; raises ConfigError where somebody has to confirm it."""
+        wanted = self._named or self._base.root
+        if not wanted.holds(token_url) or "#" in token_url:
+            earlier = f"; earlier runs asked at {self._known}" if self._known else ""
             raise ConfigError(
                 f"{self._base} wants tokens to be asked for at {shown(token_url)}, not at "
-                f"{self._token_origin}: nothing was sent there; where the hospital confirms that address, "
-                "name it in study.toml as token_origin"
+                f"{wanted}{earlier}: nothing was sent there; where the hospital confirms that address, "
+                f"name it in study.toml as [{self._section}] token_origin"
             )
-        return _Place(token_url, speaks_v2(told))
+        if token_url.startswith("http:") and not wanted.is_loopback:
+            raise ConfigError(
+                f"{self._base} wants tokens to be asked for by http, in clear: nothing was sent there; "
+                "the hospital has to give them by https"
+            )
+        if self._known and self._named is None and self._known != str(wanted):
+            raise ConfigError(
+                f"{self._base} now wants tokens to be asked for at {wanted}, and earlier runs of this study "
+                f"asked at {self._known}: nothing was sent there; where the hospital confirms that, name "
+                f"the new one in study.toml as [{self._section}] token_origin"
+            )
 
     def _granted(self, place: _Place) -> "Generator[Ask, Reply, _Held]":
         skew, started = self._skew, self._clock()

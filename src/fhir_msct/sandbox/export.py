@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from fhir_msct.sandbox import compartment
+from fhir_msct.sandbox.compartment import ANYBODY, belongs
 from fhir_msct.sandbox.desk import Desk
 from fhir_msct.sandbox.faults import Trouble
 from fhir_msct.sandbox.moments import instant_text, moment
@@ -67,22 +69,28 @@ class Exports:
             try:
                 return handle(request, await request.body())
             except Rejected as no:
-                return Response(no.body, no.status, media_type=_FHIR)
+                headers = {"WWW-Authenticate": "Bearer"} if no.status == 401 else None
+                return Response(no.body, no.status, headers, media_type=_FHIR)
 
         return answer
 
-    def _admit(self, request: Request) -> None:
+    def _admit(self, request: Request) -> Callable[[str], bool]:
+        """Says of a type whether the token of a request may read it."""
         said, desk = request.headers.get("Authorization"), self._desk
         if desk.token is not None and said != f"Bearer {desk.token}":
             raise Rejected(401, "a bearer token is needed, and this is not it")
-        if desk.smart is not None and desk.smart.admit(said, desk.clock()) is None:
+        if desk.smart is None:
+            return lambda type_: True
+        grant = desk.smart.admit(said, desk.clock())
+        if grant is None:
             raise Rejected(401, "a token is needed that is neither over nor revoked")
+        return lambda type_: grant.allows(type_, "r")
 
     def _strikes(self, name: str, request: Request) -> bool:
         return self._trouble.strikes(name, f"{request.method} {request.url.path}")
 
     def _kick_off(self, request: Request, body: bytes) -> Response:
-        self._admit(request)
+        may = self._admit(request)
         if "respond-async" not in request.headers.get("Prefer", ""):
             raise Rejected(400, "the Prefer header must be respond-async")
         if request.headers.get("Accept") != _FHIR:
@@ -90,36 +98,35 @@ class Exports:
         if request.method == "GET" and self._strikes("export_post_only", request):
             raise Rejected(405, "kick-off is by POST")
         pairs = _posted(body) if request.method == "POST" else request.query_params.multi_items()
-        types = next((value for name, value in pairs if name == "_type"), "").split(",")
-        for type_ in filter(None, types):
-            if type_ not in TYPES:
-                raise Rejected(400, f"the requested type {type_} is not known")
+        patients = self._patients(request)
+        asked = next((value for name, value in pairs if name == "_type"), "").split(",")
+        types = _wanted([type_ for type_ in asked if type_], patients, may)
         since = next((value for name, value in pairs if name == "_since"), "")
         name = uuid4().hex
         now, desk = instant_text(self._desk.clock()), self._desk
-        files = [*self._files(request, [type_ for type_ in types if type_], since)]
+        files = [*self._files(types, patients, since)]
         token = desk.token is not None or desk.smart is not None
         self._jobs[name] = Job(str(request.url), now, files, token)
         place = f"{_base(request)}/$export-status/{name}"
         text = operation_outcome(202, "the export was accepted", severity="information")
         return Response(text, 202, {"Content-Location": place}, media_type=_FHIR)
 
-    def _files(self, request: Request, types: list[str], since: str) -> Iterator[File]:
-        patients = self._patients(request)
-        named = types or sorted(TYPES)
-        for type_ in named:
+    def _files(self, types: list[str], patients: frozenset[str] | None, since: str) -> Iterator[File]:
+        for type_ in types:
             if self._trouble.faults.export_lost_type == type_:
                 continue
             found = [
                 version.body
                 for version in self._desk.interactions.all(type_)
                 if version.body is not None
-                and _belongs(version.body, type_, patients)
+                and (patients is None or belongs(version.body, type_, patients))
                 and _after(version.last_updated, since)
             ]
             for start in range(0, len(found), LINES):
                 yield File("output", type_, tuple(found[start : start + LINES]))
-        gone = [(type_, id_) for type_ in named for id_ in self._gone(type_, since)] if since else []
+        gone = (
+            [(type_, id_) for type_ in types for id_ in self._gone(type_, patients, since)] if since else []
+        )
         if gone:
             yield File("deleted", "Bundle", tuple(_deletion(*one) for one in gone))
         if self._trouble.faults.export_errors:
@@ -127,17 +134,31 @@ class Exports:
             yield File("error", "OperationOutcome", (error,) * self._trouble.faults.export_errors)
 
     def _patients(self, request: Request) -> frozenset[str] | None:
-        """The patients whose data are wanted; None for all."""
+        """The patients whose data are wanted; None for everything, whoever it is of."""
         group = request.path_params.get("group")
         if group is None:
-            return None if request.url.path.endswith("/fhir/$export") else frozenset({"*"})
+            return None if request.url.path.endswith("/fhir/$export") else ANYBODY
         found = self._desk.interactions.read("Group", group).version
         members = json.loads((found.body if found else None) or b"{}").get("member") or []
         named = [str(one.get("entity", {}).get("reference", "")) for one in members]
         return frozenset(one.removeprefix("Patient/") for one in named)
 
-    def _gone(self, type_: str, since: str) -> list[str]:
-        return [one.id for one in self._desk.interactions.gone(type_) if _after(one.last_updated, since)]
+    def _gone(self, type_: str, patients: frozenset[str] | None, since: str) -> list[str]:
+        """The ids of what was deleted since, as far as it ever was of these patients."""
+        interactions = self._desk.interactions
+        return [
+            one.id
+            for one in interactions.gone(type_)
+            if _after(one.last_updated, since)
+            and (
+                patients is None
+                or any(
+                    belongs(was.body, type_, patients)
+                    for was in interactions.history(type_, one.id)
+                    if was.body is not None
+                )
+            )
+        ]
 
     def _status(self, request: Request, body: bytes) -> Response:
         self._admit(request)
@@ -176,13 +197,14 @@ class Exports:
 
     def _file(self, request: Request, body: bytes) -> Response:
         job = self._job(request)
-        if job.token:
-            self._admit(request)
-        elif request.headers.get("Authorization"):
+        if not job.token and request.headers.get("Authorization"):
             raise Rejected(400, "a token was sent that is not wanted")
+        may = self._admit(request) if job.token else TYPES.__contains__
         number = request.path_params["number"]
         if number >= len(job.files):
             raise Rejected(404, "there is no such file")
+        if job.files[number].kind == "output" and not may(job.files[number].type):
+            raise Rejected(403, "the token's scopes do not allow this file")
         if self._strikes("export_expired", request):
             raise Rejected(410, "the file has expired")
         text = b"".join(line + b"\n" for line in job.files[number].lines)
@@ -218,16 +240,20 @@ def _posted(body: bytes) -> list[tuple[str, str]]:
     return [(str(name), str(value)) for name, value in values if name and value]
 
 
-def _belongs(body: bytes, type_: str, patients: frozenset[str] | None) -> bool:
-    """Whether a resource is of these patients; with `*` of any patient at all."""
-    if patients is None:
-        return True
-    tree = json.loads(body)
-    owners = [tree.get(name) for name in ("subject", "patient", "individual")]
-    named = [str(one.get("reference", "")) for one in owners if isinstance(one, dict)]
-    ids = {one.removeprefix("Patient/") for one in named if one.startswith("Patient/")}
-    ids |= {tree.get("id")} if type_ == "Patient" else set()
-    return bool(ids) if "*" in patients else bool(ids & patients)
+def _wanted(types: list[str], patients: frozenset[str] | None, may: Callable[[str], bool]) -> list[str]:
+    """The types of an export: those that were asked for, else all that it can hold and the token may read.
+
+    Raises Rejected for one that is asked for by name and cannot be given.
+    """
+    for type_ in types:
+        if type_ not in TYPES:
+            raise Rejected(400, f"the requested type {type_} is not known")
+        if patients is not None and type_ not in compartment.TYPES:
+            raise Rejected(400, f"the requested type {type_} is not in the patient compartment")
+        if not may(type_):
+            raise Rejected(403, f"the token's scopes do not allow this: system/{type_}.r")
+    every = TYPES if patients is None else compartment.TYPES
+    return types or [type_ for type_ in sorted(every) if may(type_)]
 
 
 def _after(last_updated: str, since: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from fhir_msct.archive import bulk_jobs, proofs, tallies
+from fhir_msct.archive import bulk_jobs, proofs, tallies, token_places
 from fhir_msct.archive.runs import Asked, Run, Sent, check_source
 from fhir_msct.archive.store import FILE, Archive
 from fhir_msct.archive.work import Since
@@ -103,10 +103,12 @@ def _from_server(
                 transport=transport,
                 patience=patience,
                 on_sent=_noting(sent),
+                tokens_from=token_places.known(archive, base),
             )
         )
         capability = client.metadata()
         archive = archive or closing.enter_context(Archive.open(folder, create=True))
+        token_places.keep(archive, base, client.tokens_from)
         config = bulk_jobs.same_question(archive, _fingerprint(wanted, client.date, full))
         run = Run.begin(archive, "server", base, config, sent)
         absent = unsupported(capability, wanted.types)
@@ -132,7 +134,7 @@ def access(wanted: Wanted) -> Access:
 
 
 def _noting(sent: list[Sent]) -> Callable[[exchange.Sent], None]:
-    return lambda one: sent.append((one.method, one.route, one.status, one.bytes))
+    return lambda one: sent.append((one.method, one.route, one.status, one.bytes, one.id))
 
 
 def _checked(plan: Plan) -> str:

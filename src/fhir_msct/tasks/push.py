@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from fhir_msct import data
+from fhir_msct.archive import token_places
 from fhir_msct.archive.store import Archive
 from fhir_msct.client.connect import connect
 from fhir_msct.client.origin import Origin
@@ -83,8 +84,12 @@ def push(
         _check_target(plan, url, archive)
         shall = list(wanted(folder, plan, archive))
         access = Access(write=tuple(sorted({*WRITTEN, *(one.type for one in shall)})))
-        with connect(url, plan, access=access, pushing=True, transport=transport) as client:
+        known = token_places.known(archive, url.rstrip("/"))
+        with connect(
+            url, plan, access=access, pushing=True, transport=transport, tokens_from=known
+        ) as client:
             _check_able(client.metadata(), str(client.origin))
+            token_places.keep(archive, client.base_url, client.tokens_from)
             own = folder / "mappings"
             return bring(
                 client,
