@@ -25,14 +25,15 @@ from typing import IO, Any
 from msgspec import Struct
 
 KINDS = ("sql", "file")
-CHANGES = frozenset({"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"})
-NEEDS_ROOM = frozenset({"open", "os.mkdir", "os.rename"})
+CHANGES = frozenset({"os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "shutil.rmtree"})
+NEEDS_ROOM = frozenset({"open", "os.mkdir", "os.rename", "os.link"})
 COUNTS = struct.Struct(f"{len(KINDS)}q")
 HEAVY = (
     *("fhir_msct.cli", "fhir_msct.study", "fhir_msct.tasks.told", "fhir_msct.tasks.verify"),
     *("fhir_msct.tasks.load", "fhir_msct.tasks.init", "fhir.resources.R4B.observation"),
     *("fhir.resources.R4B.provenance", "fhir.resources.R4B.device", "fhir.resources.R4B.researchstudy"),
-    *("scipy.stats", "pandas", "pyarrow.parquet", "httpx", "joserfc.jwt"),
+    *("scipy.stats", "pandas", "pyarrow.parquet", "httpx", "joserfc.jwt", "fhir_msct.report.page"),
+    *("fhir_msct.client.smart", "fhir_msct.client.keys", "jinja2", "altair"),
 )
 
 

@@ -16,8 +16,14 @@ from kill.trial import SCENES, Scene, Theatre
 
 FULL = 5
 PAGE = 4096
-STEPS = [pytest.param(9, id="every ninth"), pytest.param(1, id="every one", marks=pytest.mark.soak)]
-"""How many pages the disk grows by, from one try to the next."""
+SOAK = pytest.mark.soak
+
+
+def strides(which: int) -> list[Any]:
+    """Scenes, and by how many moments or pages to go on from one try to the next; in `make soak` by one."""
+    tested = [(one, one.strides[which], ()) for one in SCENES if one.strides[which]]
+    soaked = [(one, 1, (SOAK,)) for one in SCENES if one.strides[which] != 1]
+    return [pytest.param(one, by, id=f"{one.name}-by {by}", marks=mark) for one, by, mark in tested + soaked]
 
 
 @pytest.fixture(scope="module")
@@ -37,27 +43,26 @@ def survives(theatre: Theatre, scene: Scene, folder: Path, expected: Any, **trou
         assert "a defect" not in last, (trouble, ended)
         assert "Traceback" not in ended.said, (trouble, ended)
         sound(theatre, folder)
-        theatre.well(*words)
+        theatre.well(*words, codes=scene.again)
     sound(theatre, folder)
     assert theatre.outcome(scene, folder) == expected, trouble
     return ended
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+@pytest.mark.parametrize(("scene", "step"), strides(0))
 def test_every_change_of_a_file_may_be_the_one_for_which_there_is_no_room(
-    theatre: Theatre, tmp_path: Path, scene: Scene
+    theatre: Theatre, tmp_path: Path, scene: Scene, step: int
 ) -> None:
     expected, whole, _ = theatre.undisturbed(scene)
     failed = 0
-    for number in range(1, whole.counts["file"] + 1):
+    for number in range(1, whole.counts["file"] + 1, step):
         failed += survives(theatre, scene, tmp_path / "study", expected, fail=number).code == FULL
     assert failed > 0 or not whole.counts["file"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+@pytest.mark.parametrize(("scene", "step"), strides(1))
 def test_every_page_may_be_the_first_that_does_not_fit_on_the_disk(
     theatre: Theatre, tmp_path: Path, scene: Scene, step: int
 ) -> None:
@@ -74,7 +79,7 @@ def test_every_page_may_be_the_first_that_does_not_fit_on_the_disk(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=SOAK)])
 @pytest.mark.parametrize("scene", [SCENES[0], SCENES[1]], ids=lambda scene: scene.name)
 def test_a_database_that_may_not_grow_says_so_and_grows_later(
     theatre: Theatre, tmp_path: Path, scene: Scene, step: int

@@ -12,7 +12,10 @@ from msgspec import Struct
 
 from fhir_msct import data
 from fhir_msct.archive.store import Archive
+from fhir_msct.client.keys import make
+from fhir_msct.sandbox.faults import Faults
 from fhir_msct.sandbox.server import Sandbox
+from fhir_msct.sandbox.smart import Registration, Smart
 from fhir_msct.tasks.stage import RUN
 from kill.nursery import Ended, Nursery
 from kill.wire import Wire
@@ -39,6 +42,13 @@ patients = ["{patient}"]
 [pull]
 page_size = 10
 """
+SMART = """auth = "smart"
+client_id = "kill"
+key_file = "{key}"
+"""
+EXPORT = """how = "export"
+"""
+GROUP = b'{"resourceType":"Group","id":"trial","member":[{"entity":{"reference":"Patient/%b"}}]}'
 
 
 def resources() -> list[bytes]:
@@ -77,6 +87,12 @@ class Scene(Struct, frozen=True):
     """Whether it writes to the server."""
     does: tuple[str, ...] = ("sql", "file")
     """What it does that can be counted: statements, changes of files, requests."""
+    smart: bool = False
+    """Whether its server demands tokens."""
+    again: tuple[int, ...] = (0,)
+    """How it may end when it is run again."""
+    strides: tuple[int, int] = (1, 9)
+    """In `make test` one of so many changes of a file fails, and the disk grows by so many pages; 0: none."""
 
 
 SCENES = (
@@ -87,6 +103,18 @@ SCENES = (
     Scene("records", "computed", ("records", "{folder}"), stage="records"),
     Scene("outcomes", "computed", ("outcomes", "{folder}"), stage="outcomes", does=("file",)),
     Scene("push", "computed", ("push", "{folder}", "--apply"), writes=True, does=("sql", "request")),
+    Scene("export", "export", ("pull", "{folder}"), does=("sql", "file", "request"), strides=(7, 25)),
+    Scene("smart", "smart", ("pull", "{folder}"), does=("sql", "request"), smart=True, strides=(0, 0)),
+    Scene(
+        "run",
+        "export",
+        ("run", "{folder}"),
+        stage="outcomes",
+        does=("sql", "file", "request"),
+        strides=(0, 0),
+    ),
+    Scene("report", "computed", ("report", "{folder}"), stage=".", does=("file",)),
+    Scene("keys", "empty", ("keys", "{folder}"), does=("file",), again=(0, 3)),
 )
 
 
@@ -99,8 +127,11 @@ class Theatre:
 
     def __enter__(self) -> Self:
         with ExitStack() as closing:
-            self.server = closing.enter_context(Sandbox(page_cap=10))
-            self.wire = closing.enter_context(Wire(self.server.url))
+            key = make(_home(self.home) / "key", "ES384")
+            smart = Smart({"kill": Registration(key.jwks)})
+            servers = [closing.enter_context(Sandbox(page_cap=10, smart=one)) for one in (None, smart)]
+            self._places = [(one, closing.enter_context(Wire(one.url))) for one in servers]
+            self.server, self.wire = self._places[0]
             self.nursery = closing.enter_context(Nursery())
             self._prepare()
             self._closing = closing.pop_all()
@@ -112,10 +143,17 @@ class Theatre:
     def _prepare(self) -> None:
         """The states: an empty study, one that was pulled, one that was computed, with values entered."""
         empty, export = self.home / "empty", self.home / "export"
-        empty.mkdir(parents=True)
+        empty.mkdir()
         export.mkdir()
         (self.home / "entered.csv").write_text(ENTERED, encoding="utf-8")
-        (empty / "study.toml").write_text(PLAN.format(url=self.wire.url, patient=PATIENT), encoding="utf-8")
+        plain = PLAN.format(url=self.wire.url, patient=PATIENT)
+        by_export = plain.replace(f'patients = ["{PATIENT}"]', 'group = "trial"') + EXPORT
+        by_smart = PLAN.format(url=self._places[1][1].url, patient=PATIENT)
+        by_smart = by_smart.replace("[push]", SMART.format(key=self.home / "key") + "[push]")
+        (empty / "study.toml").write_text(plain, encoding="utf-8")
+        for name, text in (("export", by_export), ("smart", by_smart)):
+            (self.home / f"by {name}").mkdir()
+            (self.home / f"by {name}" / "study.toml").write_text(text, encoding="utf-8")
         for type_ in TYPES:
             mine = [line for line in resources() if json.loads(line)["resourceType"] == type_]
             text = b"\n".join(mine) + b"\n"
@@ -130,17 +168,19 @@ class Theatre:
         self.well("records", computed)
         self.well("outcomes", computed)
 
-    def well(self, *words: object) -> Ended:
+    def well(self, *words: object, codes: tuple[int, ...] = (0,)) -> Ended:
         """Runs a command that has to end well."""
         folder = next(Path(word) for word in words[1:] if isinstance(word, Path))
         ended = self.nursery.run(*words, folder=folder)
-        assert ended.code == 0, ended.said
+        assert ended.code in codes, ended.said
         return ended
 
     def reset(self, scene: Scene) -> None:
         """The server as it is when the scene begins, and nobody to be struck."""
+        self.server, self.wire = self._places[scene.smart]
         self.server.clear()
-        self.server.load(resources())
+        self.server.load([*resources(), GROUP % PATIENT.encode()])
+        self.server.faults = Faults(export_polls=0)  # where it is not done yet, seconds are waited
         if scene.name == "pull again":
             self.server.load(changed())
         self.wire.forget()
@@ -148,7 +188,8 @@ class Theatre:
     def begin(self, scene: Scene, folder: Path) -> list[object]:
         """A fresh folder in the state that the scene starts from; the words of its command."""
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.home / scene.start, folder)
+        by = self.home / f"by {scene.start}"
+        shutil.copytree(by if by.is_dir() else self.home / scene.start, folder)
         self.reset(scene)
         export = self.home / "export"
         return [
@@ -166,17 +207,28 @@ class Theatre:
     def outcome(self, scene: Scene, folder: Path) -> Any:
         """All that must be the same, whatever happened on the way."""
         stage = folder / scene.stage
+        if scene.name == "keys":
+            return self._keys(folder)
         return {
             "archive": held(folder),
             "files": {
                 path.name: path.read_bytes()
                 for path in sorted(stage.iterdir())
-                if scene.stage and path.name != RUN
+                if scene.stage and path.is_file() and path.name != RUN
             },
             "server": on_server(self.server) if scene.writes else None,
             "left over": sorted(path.name for path in folder.iterdir() if path.name.startswith(".")),
             "adopted": len(list((folder / "archive" / "files").glob("*"))),
+            "fetched": sorted(path.name for path in (folder / "archive" / "bulk").glob("*")),
         }
+
+    def _keys(self, folder: Path) -> Any:
+        """A whole key that nobody else may read, and nothing beside it."""
+        shown = json.loads(self.well("keys", folder, "--show").said)
+        modes = {
+            path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if path.name != "study.toml"
+        }
+        return modes, [sorted(one) for one in shown["keys"]]
 
 
 def held(folder: Path) -> list[tuple[Any, ...]]:
@@ -197,6 +249,11 @@ def on_server(server: Sandbox) -> list[str]:
         f"{server.versions} versions",
         *(re.sub(r'"(lastUpdated|recorded)":"[^"]*",?', "", one) for one in found),
     ]
+
+
+def _home(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
 
 
 Strike = Callable[[], None]

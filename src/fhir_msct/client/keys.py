@@ -4,6 +4,7 @@ RS384 (RSA) and ES384 (P-384) are the two that every SMART server must know.
 https://hl7.org/fhir/smart-app-launch/client-confidential-asymmetric.html
 """
 
+import errno
 import json
 import os
 import warnings
@@ -16,7 +17,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, RSAKey
 
 from fhir_msct.client.auth import read_secret
-from fhir_msct.errors import ConfigError, UsageError
+from fhir_msct.errors import ConfigError, Interrupted, UsageError
 
 Algorithm = Literal["RS384", "ES384"]
 
@@ -57,25 +58,39 @@ def make(path: Path, alg: Algorithm) -> SigningKey:
     """A new key, its private half in a file that only its owner may read.
 
     Raises UsageError where the file is there already (a key in use cannot be had back), or cannot be
-    written.
+    written; Interrupted where the disk is full.
     """
+    fresh = path.with_name(f".{path.name}.new")
     made: RSAKey | ECKey
-    if alg == "RS384":
-        made = RSAKey.generate_key(RSA_BITS, {"alg": alg, "use": "sig"}, auto_kid=True)
-    else:
-        made = ECKey.generate_key(_CURVE, {"alg": alg, "use": "sig"}, auto_kid=True)
-    text = json.dumps(made.as_dict(private=True), indent=1) + "\n"
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        fresh.unlink(missing_ok=True)  # half a key, where somebody was killed
+        if path.exists():
+            raise UsageError(f"{path} is there already: a key is never overwritten")
+        if alg == "RS384":
+            made = RSAKey.generate_key(RSA_BITS, {"alg": alg, "use": "sig"}, auto_kid=True)
+        else:
+            made = ECKey.generate_key(_CURVE, {"alg": alg, "use": "sig"}, auto_kid=True)
+        _written(path, fresh, json.dumps(made.as_dict(private=True), indent=1) + "\n")
     except FileExistsError:
         raise UsageError(f"{path} is there already: a key is never overwritten") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-    with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123  (the handle, made for its owner only)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        kind, advice = (Interrupted, "make room, run this again") if full else (UsageError, "choose another")
+        raise kind(f"{path} cannot be written: {error.strerror}: {advice}") from None
     return SigningKey(made)
+
+
+def _written(path: Path, fresh: Path, text: str) -> None:
+    """Puts a text that only its owner may read in a place where nothing is: whole, or not at all."""
+    try:
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123  (the handle, for its owner only)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(fresh)  # fails where somebody was faster; a rename would not
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def read_key(path: Path) -> SigningKey:
