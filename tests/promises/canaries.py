@@ -7,7 +7,7 @@ patients. `.0735` and a number: the digits after the point of measured values.
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +16,11 @@ from fhir_msct import data
 CANARY, PERSON, DIGITS = "zq7canary", "zq7person", ".0735"
 LARGE = 100
 """Values from here on have digits after the point put to them; scores stay on their scales."""
+
+PIECE = 20
+"""Letters of a secret that nobody chose; fewer may be chance."""
+
+_FOR_URLS = str.maketrans("+/", "-_")
 
 Tree = dict[str, Any]
 
@@ -78,6 +83,7 @@ def spellings(text: str) -> Iterator[str]:
             whole = base64.b64encode(b"\0" * before + text.encode(encoding)).decode()
             clear = whole[-(-8 * before // 6) : len(whole.rstrip("=")) - 1]
             yield re.escape(clear)
+            yield re.escape(clear.translate(_FOR_URLS))
     yield re.escape(text.encode("utf-16-le").decode("latin-1"))
     yield re.escape(text.encode().hex())
 
@@ -85,6 +91,19 @@ def spellings(text: str) -> Iterator[str]:
 def pattern(*texts: str) -> re.Pattern[str]:
     """What finds any of these in any spelling."""
     return re.compile("|".join(one for text in texts for one in spellings(text)), re.IGNORECASE)
+
+
+def pieces(secrets: Iterable[str]) -> list[str]:
+    """Every part of these in every spelling, in lower case: a secret need not be whole to be one."""
+    parts = {one[start : start + PIECE] for one in secrets for start in range(0, len(one) - PIECE + 1, PIECE)}
+    found = {re.sub(r"\\(.)", r"\1", spelt, flags=re.DOTALL) for one in parts for spelt in spellings(one)}
+    return sorted({one.lower() for one in found})
+
+
+def holds(text: str, parts: list[str]) -> bool:
+    """Whether a part of a secret is in a text."""
+    text = text.lower()
+    return any(part in text for part in parts)
 
 
 SECRET, PEOPLE = pattern(CANARY, DIGITS), pattern(PERSON)

@@ -13,6 +13,7 @@ import msgspec
 
 from fhir_msct.archive import bulk_jobs, proofs
 from fhir_msct.archive.bulk_jobs import File, Job
+from fhir_msct.archive.failures import spoken
 from fhir_msct.archive.runs import Asked, Run
 from fhir_msct.client.bulk import Bulk, Waiting
 from fhir_msct.client.failures import Declined, Unusable
@@ -66,23 +67,31 @@ class Exporting:
     def work(self) -> tuple[str, ...]:
         """Returns when the export is kept, or has failed, and what it lacks is to be searched for.
 
-        The answer is what to know of it. Raises Unreachable, and what stops every request.
+        The answer is what to know of it. Raises Unreachable, Interrupted where the disk is full, and what
+        stops every request.
         """
         this = bulk_jobs.job(self._run)
         if this is None or this.state in ("kept", "failed"):
             return (this.why,) if this and this.why else ()
         try:
+            why = self._worked(this)
+        except OSError as error:  # of our own files: what the wire does has other names
+            raise spoken(error, self._run.archive.place / bulk_jobs.FOLDER) from None
+        self._say(why or "the export is here")
+        return (why,) if why else ()
+
+    def _worked(self, this: Job) -> str:
+        try:
             this = self._accepted(this)
             this = self._listed(this)
             for file in bulk_jobs.files(self._run, this):
                 self._file(this, file)
-            why = self._ended(this)
+            return self._ended(this)
         except Failed as failed:
             why = f"the export was left, and everything searched for: {failed}"
             self._cancelled(this)
             bulk_jobs.finish(self._run, this, "failed", self._search(self._wanted.types), why=why)
-        self._say(why or "the export is here")
-        return (why,) if why else ()
+            return why
 
     def _accepted(self, this: Job) -> Job:
         """The job, once the server has taken it on."""
