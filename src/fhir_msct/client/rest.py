@@ -222,6 +222,14 @@ class Client:
             raise declined(reply, "[transaction]")
         return reply.body
 
+    def batch(self, bundle: bytes, *, repeat: bool) -> bytes:
+        """The batch-response Bundle; `repeat` where nothing in it writes, so that it may be sent again."""
+        headers = {"Content-Type": FHIR_JSON} | _FRESH
+        reply = self._send("POST", self.base_url, "[batch]", headers, bundle, repeat=repeat)
+        if reply.status != 200:
+            raise declined(reply, "[batch]")
+        return reply.body
+
     def _first_page(self, type_: str, params: Params) -> Page:
         reply = self._ask(type_, _pairs(params), f"{type_}?")
         query = urlencode(_pairs(params), quote_via=quote, safe="")
