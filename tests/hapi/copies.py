@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,13 @@ STAGES = ("records", "outcomes")
 class Copy:
     """One copy: its resources, and the study folder that pulls it from a server and pushes it back."""
 
-    def __init__(self, folder: Path, url: str, prefix: str, settings: str = "") -> None:
+    def __init__(
+        self, folder: Path, url: str, prefix: str, settings: str = "", *, patients: Collection[str] = ()
+    ) -> None:
+        """`settings`: more of study.toml; `patients`: those of the trial who are copied, else all."""
         self.url, self.prefix, self.folder = url, prefix, folder
-        self.bodies = [self._own(body) for body in trial.lines()]
+        lines = [line for line in trial.lines() if not patients or _is_about(json.loads(line), patients)]
+        self.bodies = [self._own(_among(line, patients)) for line in lines]
         text = filled((data.fixtures() / "study.toml").read_text("utf-8"), url)
         for own in ("msct-demo", "msct-trial"):
             text = text.replace(f'"{own}"', f'"{prefix}-{own}"')
@@ -66,6 +71,22 @@ class Copy:
     @property
     def _head(self) -> bytes:
         return self.prefix.encode()
+
+
+def _is_about(tree: Any, patients: Collection[str]) -> bool:
+    """Whether a resource is of one of these patients, or of nobody."""
+    about = tree.get("subject") or tree.get("individual") or {}
+    own = tree["id"] if tree["resourceType"] == "Patient" else about.get("reference", "")
+    return not own or own.removeprefix("Patient/") in patients
+
+
+def _among(body: bytes, patients: Collection[str]) -> bytes:
+    """A Group with these members only; anything else as it is."""
+    tree = json.loads(body)
+    if tree["resourceType"] != "Group" or not patients:
+        return body
+    members = [one for one in tree["member"] if one["entity"]["reference"].split("/")[1] in patients]
+    return json.dumps(tree | {"member": members}).encode()
 
 
 def tables(folder: Path) -> dict[str, bytes]:

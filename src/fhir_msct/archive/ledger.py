@@ -99,6 +99,15 @@ def settle(db: sqlite3.Connection, target: str, done: Iterable[tuple[Operation, 
         seal_entries(db, target, [(op.type, op.id) for op, _ in done])
 
 
+def withdraw(db: sqlite3.Connection, target: str, operations: Iterable[Operation]) -> None:
+    """Commits that these were meant to be sent, are known not to have arrived, and never will be."""
+    with _transaction(db):
+        db.executemany(
+            "delete from push_op where target = ? and type = ? and id = ? and state = 'INTENT'",
+            [(target, op.type, op.id) for op in operations],
+        )
+
+
 def conflict(db: sqlite3.Connection, target: str, operations: Iterable[Operation]) -> None:
     """Commits that the server holds something under these ids that is not ours."""
     operations = list(operations)
@@ -130,12 +139,13 @@ def pending(db: sqlite3.Connection) -> Iterator[Resource]:
 def digest(body: bytes, base: str = "") -> str:
     """The hash of what a resource says, equal for every spelling that a server may give it back in.
 
-    Not looked at: `meta` (its versions and times; tags only ever add), a generated narrative, the order
-    of members, how a number is written (5.40 or 5.4), whether a reference is absolute on `base` or names
-    a version (servers drop both; the version also travels in an extension of ours, which is looked at).
+    Not looked at: `meta` (its versions and times; tags only ever add), a generated narrative, when a
+    Provenance was recorded, the order of members, how a number is written (5.40 or 5.4), whether a
+    reference is absolute on `base` or names a version (servers drop both; the version also travels in an
+    extension of ours, which is looked at).
     """
     tree = json.loads(body, parse_float=Decimal, parse_int=Decimal)
-    for key in ("meta", "text"):
+    for key in ("meta", "text", *(["recorded"] if tree.get("resourceType") == "Provenance" else [])):
         tree.pop(key, None)
     plain = json.dumps(_plain(tree, base.rstrip("/") + "/"), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(plain.encode()).hexdigest()

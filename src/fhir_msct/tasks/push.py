@@ -50,6 +50,7 @@ class PushReport(Struct, frozen=True, kw_only=True):
     written: int = 0
     """Results, Device, ResearchStudy and hand-entered values written; to be written, before `apply`."""
     unchanged: int = 0
+    """What the server holds already; also what another push has written while this one was under way."""
     retracted: int = 0
     conflicts: tuple[str, ...] = ()
     """Resources under our ids that do not carry our tag."""
@@ -164,14 +165,16 @@ def _applied(steps: list[Step], report: PushReport, sender: Sender, say: Say) ->
         sent += batch
         say(f"push: {len(sent)} resources sent")
     differing = sender.differing(sent) if sent else []
+    retracted = sum(step.action == RETRACT for step in sent)
+    written = sum(step.wanted.type != "Provenance" for step in sent) - retracted
     return PushReport(
         target=report.target,
         plan=report.plan,
         hash=report.hash,
         applied=True,
-        written=report.written,
-        unchanged=report.unchanged,
-        retracted=report.retracted,
+        written=written,
+        unchanged=report.unchanged + len(todo) - written - retracted,
+        retracted=retracted,
         differing=tuple(differing),
         ids=tuple(step.wanted.place for step in sent),
     )

@@ -1,0 +1,114 @@
+"""Two at one server at the same time: another push of the study, or somebody who takes one of our ids."""
+
+import json
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fhir_msct.errors import Conflict
+from fhir_msct.sandbox.server import Sandbox
+from push.small_trial import Tree, Trial, our_tags
+from push.wires import Interrupted, Wire, is_transaction
+
+LAST = 2
+"""The transaction of the results; Device and ResearchStudy go before them."""
+
+
+@pytest.fixture
+def computed(trial: Trial) -> Trial:
+    trial.pull()
+    trial.compute()
+    return trial
+
+
+def another(trial: Trial, folder: Path) -> Trial:
+    """The same study in a folder of its own, at the same point of its story."""
+    shutil.copytree(trial.folder, folder)
+    found = Trial.__new__(Trial)
+    found.folder, found.server = folder, trial.server
+    return found
+
+
+def versions(server: Sandbox) -> dict[str, str]:
+    """Type and id of everything that the server holds of ours, with its version."""
+    kinds = ("Device", "ResearchStudy", "Observation", "Provenance")
+    trees: list[Tree] = [json.loads(body) for kind in kinds for body in server.dump(kind)]
+    ours = [one for one in trees if our_tags(one)]
+    return {f"{one['resourceType']}/{one['id']}": one["meta"]["versionId"] for one in ours}
+
+
+@pytest.mark.parametrize("at", [1, LAST])
+def test_what_another_push_writes_meanwhile_is_neither_written_again_nor_given_a_second_provenance(
+    computed: Trial, tmp_path: Path, at: int
+) -> None:
+    other = another(computed, tmp_path / "other")
+    done = []
+    with Interrupted(at, lambda: done.append(other.push()), arrives=False) as wire:
+        ours = computed.push(transport=wire)
+    (theirs,) = done
+    found = versions(computed.server)
+    assert set(found.values()) == {"1"}
+    provenances = [place for place in found if place.startswith("Provenance/")]
+    assert len(provenances) == 2  # one a subject
+    assert ours.written == (2 if at == LAST else 0)
+    assert ours.written + theirs.written == len(found) - len(provenances)
+    assert ours.read_back_equal
+    assert (computed.push().written, other.push().written) == (0, 0)
+    assert versions(computed.server) == found
+
+
+def test_a_provenance_speaks_only_of_what_its_own_push_has_written(computed: Trial) -> None:
+    first: list[Tree] = []
+
+    def somebody_writes_the_first_result() -> None:
+        first.append(wire.transactions[-1][0]["resource"])
+        computed.put(first[0])
+
+    with Interrupted(LAST, somebody_writes_the_first_result, arrives=False) as wire:
+        assert computed.push(transport=wire).read_back_equal
+    targets = [
+        one["reference"] for body in computed.server.dump("Provenance") for one in json.loads(body)["target"]
+    ]
+    results = [place for place in versions(computed.server) if place.startswith("Observation/")]
+    assert sorted(targets) == sorted(set(results) - {f"Observation/{first[0]['id']}"})
+    assert computed.push().written == 0
+
+
+def test_somebody_who_takes_one_of_our_ids_meanwhile_is_not_overwritten(computed: Trial) -> None:
+    own = next(line.split()[1] for line in computed.push(apply=False).plan if " Observation/" in line)
+    stranger = {"resourceType": "Observation", "id": own.split("/")[1], "status": "final"}
+    stranger |= {"code": {"text": "a stranger's"}}
+    with (
+        Interrupted(LAST, lambda: computed.put(stranger), arrives=False) as wire,
+        pytest.raises(Conflict, match=own),
+    ):
+        computed.push(transport=wire)
+    assert computed.get(own)["code"] == {"text": "a stranger's"}
+
+
+class Strict(Wire):
+    """A server to which If-Match means that something has to be there (RFC 9110, 13.1.1)."""
+
+    def __init__(self, says: int) -> None:
+        super().__init__()
+        self._says, self.refused = says, 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if is_transaction(request):
+            asked = [one["request"] for one in json.loads(request.content)["entry"]]
+            if any(one.get("ifMatch") == 'W/"0"' for one in asked):
+                self.refused += 1
+                return httpx.Response(self._says, stream=httpx.ByteStream(b""))
+        return super().handle_request(request)
+
+
+@pytest.mark.parametrize("says", [404, 409, 412])
+def test_a_server_to_which_if_match_means_that_something_is_there_gets_the_results_without_it(
+    computed: Trial, says: int
+) -> None:
+    with Strict(says) as wire:
+        assert computed.push(transport=wire).read_back_equal
+    assert 0 < wire.refused <= 3  # it is found out once, and not for each transaction
+    assert computed.push().written == 0
