@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fhir_msct import Study, data
+from fhir_msct.archive.store import Archive
 from fhir_msct.client.rest import Client
 from fhir_msct.tasks.demo import filled
 from fhir_msct.tasks.push import PushReport, push
@@ -93,6 +94,14 @@ def tables(folder: Path) -> dict[str, bytes]:
     """Every CSV file of the stages, by its path in the folder."""
     found = [path for stage in STAGES for path in sorted((folder / stage).glob("*.csv"))]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def archived(folder: Path) -> dict[str, bytes]:
+    """The newest body of each resource of an archive."""
+    with Archive.open(folder) as archive:
+        return {
+            f"{one.type}/{one.id}": one.body for type_ in archive.types() for one in archive.current(type_)
+        }
 
 
 def without(column: str, table: bytes) -> list[list[str]]:

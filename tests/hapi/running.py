@@ -28,7 +28,8 @@ class Hapi:
     """A HAPI FHIR JPA R4 server on loopback. `settings` are the HAPI_… variables it is started with.
 
     `port` 0 takes any free one. The server holds the other end of a pipe of ours and ends with it, so
-    that it cannot outlive this process, however that ends.
+    that it cannot outlive this process, however that ends. One that was killed can be started again, on
+    another port where any would do.
     """
 
     def __init__(self, *, log: Path, port: int = 0, settings: Mapping[str, str] | None = None) -> None:
@@ -78,6 +79,18 @@ class Hapi:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)  # its own group: Maven and what Maven started
         child.wait()
+        if child.stdin:
+            child.stdin.close()
+
+    def kill(self) -> None:
+        """SIGKILL to the server itself, which `start` may start again; Maven is left alone."""
+        with self._lock:
+            child = self._child
+        assert child is not None
+        child.kill()
+        child.wait()
+        if child.stdin:
+            child.stdin.close()
 
     def _launched(self, port: int) -> "subprocess.Popen[bytes]":
         command = [building.java(), *_FLAGS, "-cp", building.class_path(), "HapiServer"]

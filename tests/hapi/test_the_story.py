@@ -9,10 +9,9 @@ import pytest
 from msgspec import Struct
 
 from fhir_msct import data
-from fhir_msct.archive.store import Archive
 from fhir_msct.tasks.pull import PullReport
 from fhir_msct.tasks.push import PushReport
-from hapi.copies import Copy, tables, without
+from hapi.copies import Copy, archived, tables, without
 from hapi.ground import exact
 from hapi.keeper import Shared
 from push.wires import Wire
@@ -81,14 +80,6 @@ def tell(folder: Path, url: str) -> Story:
         second=copy.tables(),
         last=copy.push(),
     )
-
-
-def archived(folder: Path) -> dict[str, bytes]:
-    """The newest body of each resource of an archive."""
-    with Archive.open(folder) as archive:
-        return {
-            f"{one.type}/{one.id}": one.body for type_ in archive.types() for one in archive.current(type_)
-        }
 
 
 def as_sent(tree: Any) -> Any:

@@ -37,6 +37,10 @@ class Wire:
         self.requests, self._at, self._moment = 0, 0, ""
         self._strike: Callable[[], None] = lambda: None
 
+    def towards(self, url: str) -> None:
+        """From now on the server is at this address."""
+        self._server = urlsplit(url).netloc
+
     def strike(self, at: int, moment: str, strike: Callable[[], None]) -> None:
         """At the `at`-th request (1 is the first) from now on, at this moment, this happens."""
         self.forget()
@@ -74,8 +78,8 @@ def _handler(wire: Wire) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             try:
                 self.pass_on(wire.passes())
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True  # whoever asked is dead
+            except (ConnectionError, http.client.HTTPException):
+                self.close_connection = True  # whoever asked is dead, or the server is
 
         do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815  (names that http.server looks for)
 
@@ -92,8 +96,10 @@ def _handler(wire: Wire) -> type[BaseHTTPRequestHandler]:
                 return
             self.send_response_only(answer.status)
             for name, value in answer.getheaders():
-                if name.lower() not in ("connection", "transfer-encoding"):
+                if name.lower() not in ("connection", "content-length", "transfer-encoding"):
                     self.send_header(name, value)
+            if answer.status not in (204, 304):
+                self.send_header("Content-Length", str(len(told)))
             self.end_headers()
             half = len(told) // 2
             self.wfile.write(told[:half])
