@@ -11,7 +11,7 @@ from fhir_msct import plan as plans
 from fhir_msct.archive.store import Archive
 from fhir_msct.client.rest import Client
 from fhir_msct.tasks.pull import PullReport, pull
-from hapi.ground import FRESH, Ground, exact, place, put
+from hapi.ground import FRESH, TAGS, Ground, exact, place, put
 from push.wires import Wire
 
 
@@ -233,3 +233,77 @@ def test_a_deletion_shows_in_no_search_and_the_next_pull_says_that_it_is_gone(
     assert report.complete, report.problems
     assert [(one.type, one.gone) for one in report.types] == [("Observation", 1), ("Patient", 0)]
     assert set(archived(tmp_path)) == {ground.id(0), ground.id(2)}
+
+
+def test_of_two_conditional_entries_with_one_address_only_the_first_is_done_and_a_push_sends_none(
+    ground: Ground,
+) -> None:
+    """One answer for two entries; a push counts the answers, and names each resource by its id."""
+    own = {"identifier": [{"system": TAGS, "value": ground.prefix}]}
+    condition = f"Patient?identifier={TAGS}|{ground.prefix}"
+    twice = [
+        {
+            "fullUrl": f"urn:uuid:00000000-0000-4000-8000-00000000000{number}",
+            "resource": {**ground.patient(number), **own, "gender": gender},
+            "request": {"method": "PUT", "url": condition},
+        }
+        for number, gender in enumerate(("female", "male"))
+    ]
+    answer = ground.bundle("transaction", *twice)
+    assert (answer.status_code, len(answer.json()["entry"])) == (200, 1)
+    found = ground.get("Patient", {"identifier": f"{TAGS}|{ground.prefix}"}, **FRESH).json()
+    assert [entry["resource"]["gender"] for entry in found["entry"]] == ["female"]
+
+
+def test_two_entries_with_one_address_and_no_full_url_are_refused(ground: Ground) -> None:
+    own = {"identifier": [{"system": TAGS, "value": ground.prefix}]}
+    entry = {
+        "resource": {**ground.patient(), **own},
+        "request": {"method": "PUT", "url": f"Patient?identifier={TAGS}|{ground.prefix}"},
+    }
+    assert ground.bundle("transaction", entry, entry).status_code == 400
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_stale_if_match_is_409_and_not_412(ground: Ground, together: bool) -> None:
+    """So a push takes either for a change under its hands, reads, and decides again."""
+    ground.put(ground.patient(gender="female"))
+    ground.put(ground.patient(gender="male"))
+    changed = ground.patient(gender="other")
+    if together:
+        answer = ground.bundle("transaction", put(changed, ifMatch='W/"1"'))
+    else:
+        answer = ground.send(changed, **{"If-Match": 'W/"1"'})
+    assert (answer.status_code, ground.version(changed)) == (409, "2")
+
+
+def test_a_version_that_nothing_has_lets_a_transaction_create_and_never_overwrite(ground: Ground) -> None:
+    """So what a push means to create overwrites nothing that came since it looked."""
+    new = put(ground.patient(), ifMatch='W/"0"')
+    assert ground.bundle("transaction", new).status_code == 200
+    assert ground.bundle("transaction", new).status_code == 409
+    ground.delete(ground.patient())
+    assert ground.bundle("transaction", new).status_code == 409  # a deleted one is there as well
+    assert ground.bundle("transaction", put(ground.patient())).status_code == 200
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_versions_are_told_apart_and_not_counted_after_a_deletion_and_an_undelete(
+    ground: Ground, tmp_path: Path, together: bool
+) -> None:
+    """1, 2 (deleted), 3 here; another build went from 2 to 4. The archive keeps what the server says."""
+    kept = ground.observation("o")
+    ground.put(ground.patient(), kept)
+    assert pulled(ground, tmp_path).complete
+    ground.delete(kept)
+    assert pulled(ground, tmp_path).complete
+    if together:
+        ground.put(kept, ground.observation("another"))
+    else:
+        ground.put(kept)
+    assert pulled(ground, tmp_path).complete
+    version = ground.version(kept)
+    assert version in ("3", "4")
+    assert archived(tmp_path)[kept["id"]][0] == version
+    history = ground.get(f"{place(kept)}/_history").json()
+    assert (history["total"], len(history["entry"])) == (3, 3)
