@@ -10,19 +10,40 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.utils import format_datetime
+from typing import Protocol
 
 import httpx
 
-from faults.model import Key, ModelServer
+from faults.model import Key, Written
 from lib.fake_fhir import Chunks, reply, status
+from lib.virtual_time import VirtualTime
 
 TOKEN = "canary-token-7f3a"  # noqa: S105  (of nobody)
 FOREIGN = "https://evil.test/fhir?page=2"
 LONGEST_WAIT = 300.0
 STRANGER = b'{"resourceType":"Observation","id":"stranger","subject":{"reference":"Patient/nobody-of-ours"}}'
 """What a server shows that does not mind a search parameter."""
+
+
+class Honest(Protocol):
+    """The server behind: the model, or a real one."""
+
+    base: str
+    time: VirtualTime
+    held: dict[Key, bytes]
+    history: dict[Key, list[Written]]
+
+    @property
+    def now(self) -> datetime:
+        """Its clock."""
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        """What it says when nothing goes wrong, its body as `Chunks`."""
+
+    def beginning(self, following: str | None) -> str:
+        """The link to the first page of the search that is being answered."""
 
 
 class Killed(BaseException):
@@ -47,8 +68,9 @@ class Breaks(httpx.SyncByteStream):
 class Chaos(httpx.BaseTransport):
     """Between client and model server. `rate` is the chance of a fault for each request."""
 
-    def __init__(self, server: ModelServer, chance: random.Random, *, token: str | None = None) -> None:
+    def __init__(self, server: Honest, chance: random.Random, *, token: str | None = None) -> None:
         self.server, self.chance, self.token = server, chance, token
+        self.foreign = FOREIGN
         self.kinds: tuple[str, ...] = ()
         self.rate = 0.0
         self.zip = False
@@ -150,9 +172,9 @@ class Chaos(httpx.BaseTransport):
         if fault == "next-to-self" and following:
             following = following.replace("_getpagesoffset=", "_getpagesoffset=0&_getpagesoffset=")
         if fault == "next-cycle" and before:
-            following = f"{self.server.base}?_getpages={len(self.server.lists) - 1}&_getpagesoffset=0"
+            following = self.server.beginning(following)
         if fault == "next-foreign":
-            following = FOREIGN
+            following = self.foreign
         if fault == "no-next":
             following = None
         return _bundle(bodies, following, fault, self.chance)
@@ -233,7 +255,7 @@ def _killed(chaos: Chaos, request: httpx.Request, response: httpx.Response) -> h
 
 def _cut(chaos: Chaos, request: httpx.Request, response: httpx.Response) -> httpx.Response:
     whole = _whole(response)
-    response.stream = Chunks(whole[: chaos.chance.randrange(len(whole))])
+    response.stream = Chunks(whole[: chaos.chance.randrange(max(1, len(whole)))])
     return response
 
 
@@ -299,7 +321,7 @@ def _outcome(chaos: Chaos, request: httpx.Request, response: httpx.Response) -> 
 
 
 def _redirect(chaos: Chaos, request: httpx.Request, response: httpx.Response) -> httpx.Response:
-    return status(302, "exception", Location=FOREIGN)(request)
+    return status(302, "exception", Location=chaos.foreign)(request)
 
 
 def _empty(chaos: Chaos, request: httpx.Request, response: httpx.Response) -> httpx.Response:
@@ -345,10 +367,11 @@ KINDS = (*ON_WIRE, *PAGED, "wrong-count")
 
 def _fits(kind: str, request: httpx.Request) -> bool:
     counting = "_summary=count" in str(request.url)
-    paging = "_getpages" in str(request.url)
-    searching = not counting and (paging or (request.url.path.count("/") == 2 and b"=" in request.url.query))
+    paging, exporting = "_getpages" in str(request.url), "$export" in request.url.path
+    asking = request.url.path.count("/") == 2 and b"=" in request.url.query and not exporting
+    searching = not counting and (paging or asking)
     if kind in ("404-page", "410-page"):
-        return paging
+        return paging or "/Binary/" in request.url.path or "$export-poll" in request.url.path
     if kind == "stranger":
         return searching and "_tag" not in str(request.url)
     if kind == "wrong-count":

@@ -152,6 +152,10 @@ class ModelServer(FakeFhir):
         more = offset + size < len(ids)
         return self._json(200, self.paged(shown, ids[:offset], link if more else None))
 
+    def beginning(self, following: str | None) -> str:
+        """The link to the first page of the newest search."""
+        return f"{self.base}?_getpages={len(self.lists) - 1}&_getpagesoffset=0"
+
     def paged(self, bodies: list[bytes], before: list[Key], following: str | None) -> bytes:
         """The Bundle of a page; `before` are the ids of the pages before it."""
         return bundle(bodies, following)

@@ -9,7 +9,7 @@ import itertools
 import json
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -33,29 +33,29 @@ SETTLING = 6
 
 
 @cache
-def results() -> tuple[Wanted, ...]:
+def results(study: str = STUDY, people: tuple[str, ...] = ("anna", "bert")) -> tuple[Wanted, ...]:
     """What the server shall hold: the tool, the study, and six results of each of two people."""
-    tool = Wanted("Device", outgoing.device_id(STUDY), lineage.device(STUDY, "1.0"), "the tool")
-    about = lineage.research_study(STUDY, "a study")
-    study = Wanted("ResearchStudy", outgoing.research_study_id(STUDY), about, "the study")
-    return (tool, study, *(_result(who, number) for who in ("anna", "bert") for number in range(6)))
+    tool = Wanted("Device", outgoing.device_id(study), lineage.device(study, "1.0"), "the tool")
+    about = lineage.research_study(study, "a study")
+    own = Wanted("ResearchStudy", outgoing.research_study_id(study), about, "the study")
+    return (tool, own, *(_result(study, who, number) for who in people for number in range(6)))
 
 
-def _result(who: str, number: int) -> Wanted:
-    own = outgoing.identity(STUDY, who, number)
+def _result(study: str, who: str, number: int) -> Wanted:
+    own = outgoing.identity(study, who, number)
     tags = [{"system": outgoing.TAGS, "code": outgoing.DERIVED}]
     source = f"Observation/{who}-ck-{number}/_history/2"
     body = {
         "resourceType": "Observation",
         "id": own,
         "meta": {"tag": tags},
-        "identifier": [{"system": outgoing.system(STUDY), "value": own}],
+        "identifier": [{"system": outgoing.system(study), "value": own}],
         "status": "final",
         "code": {"coding": [{"system": "urn:fhir-msct:codes", "code": "CHG_CK"}]},
         "subject": {"reference": f"Patient/{who}"},
         "issued": "2024-08-30T16:00:00+08:00",
         "valueQuantity": {"value": 100 + number, "unit": "U/L", "system": UCUM, "code": "U/L"},
-        "device": {"reference": f"Device/{outgoing.device_id(STUDY)}"},
+        "device": {"reference": f"Device/{outgoing.device_id(study)}"},
         "derivedFrom": [outgoing.reference(source)],
     }
     return Wanted(
@@ -164,16 +164,10 @@ class Pushes:
         changed = []
         for one in self.all:
             if one.derived and self.chance.random() < 0.3:
-                one = msgspec.structs.replace(one, body=self._changed(one.body))
+                one = msgspec.structs.replace(one, body=changed_result(one.body, self.chance))
             changed.append(one)
         self.all = changed
         self.shall = [one for one in self.all if not one.derived or self.chance.random() < 0.8]
-
-    def _changed(self, body: bytes) -> bytes:
-        tree = json.loads(body)
-        tree["issued"] = f"2024-08-30T16:{self.chance.randrange(60):02}:00+08:00"
-        tree["valueQuantity"]["value"] = self.chance.randrange(1, 2000)
-        return json.dumps(tree).encode()
 
     def _foreign(self) -> None:
         """Somebody else's resource sits under one of our ids."""
@@ -195,26 +189,8 @@ class Pushes:
     # --- what must be true ------------------------------------------------------------------------------
 
     def _check_held(self) -> None:
-        """Each result is there once and says what it shall; what is no longer produced is taken back."""
         ours = {key: body for key, body in self.server.held.items() if outgoing.tags(json.loads(body))}
-        shall = {one.key: one for one in self.shall}
-        for key, one in shall.items():
-            assert key in ours, f"{key} is lost"
-            assert _said(ours[key]) == _said(one.body), f"{key} says something else"
-        extra = [key for key in ours if key[0] == "Observation" and key not in shall]
-        for key in extra:
-            status = json.loads(ours[key])["status"]
-            assert status == "entered-in-error", f"{key} is no longer produced and is not taken back"
-        named = [_identifiers(body) for key, body in ours.items() if key[0] == "Observation"]
-        assert len(named) == len(set(named)), "one result under two ids"
-        told = {
-            _place(target)
-            for key, body in ours.items()
-            if key[0] == "Provenance"
-            for target in _targets(body)
-        }
-        untold = [key for key in ours if key[0] == "Observation" and "/".join(key) not in told]
-        assert untold == [], f"results without Provenance: {untold}"
+        check_held(ours, self.shall, BASE)
 
     def _check_history(self) -> None:
         """No version without a cause, and nothing of anybody else was touched."""
@@ -230,6 +206,36 @@ class Pushes:
             assert self.server.held[key] == body, f"{key} of somebody else has changed"
 
 
+def changed_result(body: bytes, chance: random.Random) -> bytes:
+    """A result as it is computed from other data."""
+    tree = json.loads(body)
+    tree["issued"] = f"2024-08-30T16:{chance.randrange(60):02}:00+08:00"
+    tree["valueQuantity"]["value"] = chance.randrange(1, 2000)
+    return json.dumps(tree).encode()
+
+
+def check_held(ours: Mapping[Key, bytes], wanted: Sequence[Wanted], base: str) -> None:
+    """Each result is there once and says what it shall; what is no longer produced is taken back.
+
+    `ours` is what a server at `base` holds under our tags.
+    """
+    shall = {one.key: one for one in wanted}
+    for key, one in shall.items():
+        assert key in ours, f"{key} is lost"
+        assert _said(ours[key], base) == _said(one.body, base), f"{key} says something else"
+    extra = [key for key in ours if key[0] == "Observation" and key not in shall]
+    for key in extra:
+        status = json.loads(ours[key])["status"]
+        assert status == "entered-in-error", f"{key} is no longer produced and is not taken back"
+    named = [_identifiers(body) for key, body in ours.items() if key[0] == "Observation"]
+    assert len(named) == len(set(named)), "one result under two ids"
+    told = {
+        _place(target) for key, body in ours.items() if key[0] == "Provenance" for target in _targets(body)
+    }
+    untold = [key for key in ours if key[0] == "Observation" and "/".join(key) not in told]
+    assert untold == [], f"results without Provenance: {untold}"
+
+
 def pushed(seed: int) -> Pushes:
     """The schedule of a seed, played to its end; raises AssertionError where a promise is broken."""
     schedule = Pushes(seed)
@@ -240,10 +246,10 @@ def pushed(seed: int) -> Pushes:
         shutil.rmtree(schedule.folder, ignore_errors=True)
 
 
-def _said(body: bytes) -> str:
+def _said(body: bytes, base: str) -> str:
     """What a result says, whatever settled status it says it with."""
     status = json.loads(body).get("status")
-    return ledger.digest(outgoing.with_status(body, "final") if status in outgoing.SETTLED else body, BASE)
+    return ledger.digest(outgoing.with_status(body, "final") if status in outgoing.SETTLED else body, base)
 
 
 def _identifiers(body: bytes) -> tuple[str, ...]:
