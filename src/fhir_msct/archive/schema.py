@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from fhir_msct.archive.seals import SEAL_DDL
 from fhir_msct.errors import UsageError
 
 STEP_1 = """
@@ -169,7 +170,8 @@ create table bulk_file (
 ) strict;
 """
 
-STEP_3 = """
+STEP_3 = (
+    """
 -- X-Request-Id: what finds a request in the server's own log.
 alter table event add column request_id text not null default '';
 
@@ -179,6 +181,8 @@ alter table run add column seal text not null default '';
 -- Where tokens for a server were asked for: scheme, host and port.
 create table token_place (base text primary key, origin text not null) strict, without rowid;
 """
+    + SEAL_DDL
+)
 
 STEPS: tuple[str, ...] = (STEP_1, STEP_2, STEP_3)
 
