@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from fhir_msct import data, plan
-from fhir_msct.archive import ledger, wal
+from fhir_msct.archive import ledger, schema, wal
 from fhir_msct.archive.store import Archive
 from fhir_msct.errors import Incomplete, Locked, UsageError
 from fhir_msct.mapping.library import Mapping
@@ -348,3 +348,21 @@ def test_what_a_killed_process_had_committed_is_verified_in_its_log(study: Path)
     assert wal.damage(log) == ""
     log.write_bytes(whole[:-100])  # the last write did not come to its end, as a kill leaves it
     assert wal.damage(log) == ""
+
+
+@pytest.mark.parametrize("steps", range(1, len(schema.STEPS) + 1))
+def test_an_archive_of_an_older_program_has_no_seals_and_is_sound(tmp_path: Path, steps: int) -> None:
+    place = tmp_path / "archive"
+    place.mkdir(mode=0o700)
+    (place / "archive.sqlite").touch(0o600)
+    with closing(sqlite3.connect(place / "archive.sqlite", isolation_level=None)) as old:
+        schema.migrate(old, place / "archive.sqlite", schema.STEPS[:steps])
+        old.executescript(ledger.PUSH_DDL)
+        old.execute(
+            "insert into run (kind, base, config, started, finished, complete) "
+            "values ('server', 'b', 'c', 's', 'f', 1)"
+        )
+    assert checked(tmp_path).damaged == ()
+    with Archive.open(tmp_path):
+        pass
+    assert checked(tmp_path).damaged == ()

@@ -324,6 +324,23 @@ def test_a_file_that_wants_no_token_may_be_sent_on_elsewhere_without_one(tmp_pat
     assert wire.tokens() == [("127.0.0.1", None), ("files.test", None)]
 
 
+@pytest.mark.parametrize("place", [f"{BASE}/done/1", "/elsewhere/1", "https://evil.test/done", "/job/1"])
+def test_a_poll_may_be_sent_on_within_its_own_origin_only(place: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        away = request.url.path == "/job/1"
+        return reply(303, "", "", Location=place) if away else reply(200, manifest(), "application/json")
+
+    wire = Wire(answer)
+    job = f"{BASE.removesuffix('/fhir')}/job/1"
+    if "evil" in place or place == "/job/1":
+        with pytest.raises(Unusable, match="sends us on"):
+            wire.bulk.poll(job)
+        assert [url.host for url in (one.url for one in wire.requests)] == ["127.0.0.1"]
+    else:
+        assert isinstance(wire.bulk.poll(job), Manifest)
+        assert wire.tokens() == [("127.0.0.1", "Bearer canary")] * 2
+
+
 @pytest.mark.parametrize(("token", "place"), [(True, "https://evil.test/f"), (False, "http://evil.test/f")])
 def test_a_file_that_is_sent_on_where_it_may_not_be_asked_for_is_not_fetched(
     tmp_path: Path, token: bool, place: str

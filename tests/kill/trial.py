@@ -103,7 +103,7 @@ SCENES = (
     Scene("records", "computed", ("records", "{folder}"), stage="records"),
     Scene("outcomes", "computed", ("outcomes", "{folder}"), stage="outcomes", does=("file",)),
     Scene("push", "computed", ("push", "{folder}", "--apply"), writes=True, does=("sql", "request")),
-    Scene("export", "export", ("pull", "{folder}"), does=("sql", "file", "request"), strides=(7, 25)),
+    Scene("export", "export", ("pull", "{folder}"), does=("sql", "file", "request"), strides=(14, 40)),
     Scene("smart", "smart", ("pull", "{folder}"), does=("sql", "request"), smart=True, strides=(0, 0)),
     Scene(
         "run",

@@ -182,7 +182,7 @@ def test_a_part_of_a_secret_is_found_in_every_spelling() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("alg", ["ES384", "RS384"])
+@pytest.mark.parametrize("alg", ["ES384", pytest.param("RS384", marks=pytest.mark.soak)])
 def test_a_whole_story_with_tokens_keeps_every_secret(guarded: Guarded, alg: Algorithm) -> None:
     folder = guarded.study(f"story {alg}", how="export" if alg == "ES384" else "search", alg=alg)
     story = ("pull --plan", "check", "check --json", "run", "push --apply", "pull")
@@ -201,17 +201,15 @@ def test_every_fault_on_the_way_in_keeps_every_secret(guarded: Guarded, name: st
     folder = guarded.study(f"fault, {name}")
     guarded.server.faults = FAULTS[name]
     guarded.run("pull", folder, codes=(0, 2, 3, 5))
-    guarded.server.faults = Faults(export_polls=0)
-    guarded.run("pull", folder, codes=(0,))
     guarded.silent(folder)
 
 
 @pytest.mark.slow
 def test_every_kill_on_the_way_in_keeps_every_secret(guarded: Guarded) -> None:
-    for how in ("export", "search"):
+    for how, kills in (("export", 4), ("search", 2)):
         whole = guarded.study(f"whole, {how}", how=how)
         counts = guarded.run("pull", whole).counts
-        for number, kind in enumerate(("sql", "file") * 2):
+        for number, kind in enumerate(("sql", "file", "sql", "file")[:kills]):
             at = 1 + (counts[kind] * (2 * number + 1)) // 9
             folder = guarded.study(f"killed, {how} {kind} {at}", how=how)
             guarded.run("pull", folder, codes=(-9,), die=(kind, at))

@@ -99,8 +99,7 @@ def _database(connection: sqlite3.Connection, tally: _Tally) -> None:
     (seen,) = connection.execute("pragma user_version").fetchone()
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         schema.migrate(fresh, Path(FILE), schema.STEPS[:seen])
-        if _begun(connection):  # the ledger is made last, before anything is kept
-            fresh.executescript(ledger.PUSH_DDL)
+        fresh.executescript(ledger.PUSH_DDL)
         wanted, found = (
             dict(db.execute("select name, sql from sqlite_schema")) for db in (fresh, connection)
         )
@@ -210,8 +209,6 @@ def _runs(connection: sqlite3.Connection, tally: _Tally) -> None:
 
 
 def _ledger(connection: sqlite3.Connection, tally: _Tally) -> None:
-    if not _begun(connection):
-        return
     for type_, id_, state, goal, digest, version, attempts, first_sent in connection.execute(_ENTRIES):
         tally.number += 1
         named = _TYPE.fullmatch(type_) and _NAME.fullmatch(id_) and _HASH.fullmatch(digest)
@@ -221,12 +218,6 @@ def _ledger(connection: sqlite3.Connection, tally: _Tally) -> None:
             tally(f"{type_}/{id_} in the push ledger of {FILE}", "its entry contradicts itself")
     for type_, id_ in seals.broken_entries(connection) if _sealed(connection) else ():
         tally(f"{type_}/{id_} in the push ledger of {FILE}", "its entry is not the one that was written")
-
-
-def _begun(connection: sqlite3.Connection) -> bool:
-    """Whether the archive was made to its end: one that a kill left before holds nothing."""
-    made = connection.execute("select count(*) from sqlite_schema where name = 'push_op'").fetchone()[0]
-    return bool(made or connection.execute("select count(*) from run").fetchone()[0])
 
 
 def _sealed(connection: sqlite3.Connection) -> bool:

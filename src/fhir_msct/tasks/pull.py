@@ -18,6 +18,7 @@ from fhir_msct.archive import bulk_jobs, proofs, tallies, token_places
 from fhir_msct.archive.runs import Asked, Run, Sent, check_source
 from fhir_msct.archive.store import FILE, Archive
 from fhir_msct.archive.work import Since
+from fhir_msct.client import capability as capabilities
 from fhir_msct.client import cohort, exchange
 from fhir_msct.client.connect import connect
 from fhir_msct.client.origin import Origin
@@ -174,8 +175,7 @@ def _plan(
         type_: _bound(run.archive, type_, basis) if since_supported(capability, type_) else ("", "")
         for type_ in wanted.types
     }
-    software = capability.get("software")
-    about = software if isinstance(software, dict) else {}
+    about = capabilities.capability(capability)
     minutes = plan.pull.catch_up_minutes
     where, _ = exporting.level(plan, capability)
     work = windows(wanted, found.patients) if where is None or not wanted.types else ()
@@ -183,8 +183,8 @@ def _plan(
         found.patients,
         [_asked(one.type, one.patients, types[one.type][0]) for one in work],
         problems=found.problems,
-        software=str(about.get("name", "")),
-        version=str(about.get("version", "")),
+        software=about.software,
+        version=about.version,
         since=Since(
             question=question.hexdigest(),
             basis=basis.run if basis else None,
