@@ -155,7 +155,7 @@ BENDS = (
     Case("push-read-only", claims(interaction=[{"code": "read"}]), SAME),
     Case("push-read-only", claims(types=("Patient", "Observation"), updateCreate=False), SAME),
     Case("push-no-transaction", claims(rest=("batch",)), SAME),
-    Case("push-conditional", claims(updateCreate=False, conditionalUpdate=True), SAME),
+    Case("push-conditional", claims(updateCreate=False, conditionalCreate=True), SAME),
     Case("look-alikes", held(LOCAL), (), DISCOVER),
     Case("unlisted-units", held(ODD_UNIT), (), DISCOVER),
     Case("free-texts", held(TEXT), (), DISCOVER),

@@ -4,7 +4,9 @@ It pages as HAPI was measured to do: the ids of a search are found as its pages 
 created in between appears, and what is deleted vanishes. Its clock is the virtual time of the schedule.
 """
 
+import itertools
 import json
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -18,7 +20,7 @@ from lib.virtual_time import VirtualTime
 
 BASE = "https://fhir.hospital.test/r4"
 _NAMES = "_id _count _summary _total _sort _elements _lastUpdated _tag patient subject individual study code"
-KNOWN = frozenset(_NAMES.split())
+KNOWN = frozenset([*_NAMES.split(), "identifier", "target"])
 """Search parameters that the model understands: anything else in a request is an error of the test."""
 
 Tree = dict[str, Any]
@@ -43,6 +45,11 @@ class ModelServer(FakeFhir):
         self.totals = True
         self.strips_versions = self.bare_etags = False
         self.knows_tags = self.minds_updated = True
+        self.takes_ids = self.takes_transactions = self.takes_batches = True
+        """What it can do: PUT to an unknown id, all or nothing, many reads at once."""
+        self.refuses: Callable[[Tree], bool] = lambda tree: False
+        """What it never takes."""
+        self._numbers = itertools.count(1)
         self.shown: Callable[[], None] = lambda: None
         """Called when a late version is seen at last."""
         self.keeps: Callable[[Tree], Tree] = lambda tree: tree
@@ -109,7 +116,12 @@ class ModelServer(FakeFhir):
         self._show()
         self._pairs = _pairs(request)
         if request.method == "POST" and str(request.url).rstrip("/") == self.base:
-            return self._transaction(json.loads(request.read()))
+            return self._sent(request, json.loads(request.read()))
+        path = str(request.url)[len(self.base) :].strip("/")
+        if request.method == "POST" and re.fullmatch("[A-Za-z]+", path):
+            condition = request.headers.get("if-none-exist")
+            asked = {"method": "POST", "url": path} | ({"ifNoneExist": condition} if condition else {})
+            return self._alone({"request": asked, "resource": json.loads(request.read())})
         return super().answer(request)
 
     # --- searching ----------------------------------------------------------------------------------------
@@ -138,6 +150,8 @@ class ModelServer(FakeFhir):
             if key[0] == type_
             and matches(body, asked)
             and _tagged(body, asked.get("_tag"))
+            and _identified(body, asked.get("identifier"))
+            and _about(body, asked.get("target"))
             and (not self.minds_updated or _updated(body, asked.get("_lastUpdated", "").split()))
         ]
 
@@ -169,7 +183,21 @@ class ModelServer(FakeFhir):
             if self.history.get((type_, id_)) and (type_, id_) not in self.held:
                 return status(410, "deleted")(request)
             return super()._one(request, type_, id_)
-        raise AssertionError(f"the model knows no {request.method} of a single resource")
+        assert request.method == "PUT", f"the model knows no {request.method} of a single resource"
+        match = request.headers.get("if-match")
+        asked = {"method": "PUT", "url": f"{type_}/{id_}"} | ({"ifMatch": match} if match else {})
+        return self._alone({"request": asked, "resource": json.loads(request.read())})
+
+    def _alone(self, entry: Tree) -> httpx.Response:
+        """One write by itself."""
+        if (no := self._no([entry])) is not None:
+            return no
+        response = self._apply(entry, {})
+        place, version = response["location"].split("/_history/")
+        body = self.history[tuple(place.split("/"))][int(version) - 1].body  # type: ignore[index]
+        assert body is not None
+        headers = {"ETag": response["etag"], "Location": f"{self.base}/{response['location']}"}
+        return self._json(int(response["status"][:3]), body, **headers)
 
     def _ended(self, key: Key) -> bytes:
         """The newest entry of a history."""
@@ -182,27 +210,85 @@ class ModelServer(FakeFhir):
         )
         return b'{"resourceType":"Bundle","type":"history","entry":[' + entry + b"]}"
 
-    def _transaction(self, sent: Tree) -> httpx.Response:
+    def _sent(self, request: httpx.Request, sent: Tree) -> httpx.Response:
+        if sent["type"] == "batch":
+            if not self.takes_batches:
+                return status(405, "not-supported")(request)
+            return self._bundled("batch", [self._got(entry) for entry in sent["entry"]])
+        if not self.takes_transactions:
+            return status(405, "not-supported")(request)
+        return self._transaction(sent["entry"])
+
+    def _got(self, entry: Tree) -> Tree:
+        assert entry["request"]["method"] == "GET", "only reads are sent in a batch"
+        type_, id_ = entry["request"]["url"].split("/")
+        if (type_, id_) in self.held:
+            return {"resource": self.tree((type_, id_)), "response": {"status": "200 OK"}}
+        gone = (type_, id_) in self.history
+        return {"response": {"status": "410 Gone" if gone else "404 Not Found"}}
+
+    def _transaction(self, entries: list[Tree]) -> httpx.Response:
         """All of it or nothing; an unchanged PUT makes a new version, as on most servers."""
-        entries = sent["entry"]
+        if (no := self._no(entries)) is not None:
+            return no
+        found = {id(entry): self._there(entry) for entry in entries}
+        links = {}
         for entry in entries:
-            key = _key(entry)
-            held = self.held.get(key)
-            stale = entry["request"].get("ifMatch")
+            if full := entry.get("fullUrl"):
+                there = found[id(entry)] or (entry["resource"]["resourceType"], f"s{next(self._numbers)}")
+                entry["place"], links[full] = there, "/".join(there)
+        return self._bundled("transaction", [{"response": self._apply(one, links)} for one in entries])
+
+    def _bundled(self, kind: str, entries: list[Tree]) -> httpx.Response:
+        answer = {"resourceType": "Bundle", "type": f"{kind}-response", "entry": entries}
+        return self._json(200, json.dumps(answer).encode())
+
+    def _no(self, entries: list[Tree]) -> httpx.Response | None:
+        """Why none of this can be done."""
+        post = httpx.Request("POST", self.base)
+        for entry in entries:
+            if self.refuses(entry["resource"]):
+                return status(422, "invariant")(post)
+            if entry["request"]["method"] == "POST":
+                continue
+            held, stale = self.held.get(_key(entry)), entry["request"].get("ifMatch")
+            if not held and not self.takes_ids:
+                return status(405, "not-supported")(post)
             if stale and held and json.loads(held)["meta"]["versionId"] != stale[3:-1]:
-                return status(self.stale_status, "conflict")(httpx.Request("POST", self.base))
-        answers = []
-        for entry in entries:
+                return status(self.stale_status, "conflict")(post)
+        return None
+
+    def _there(self, entry: Tree) -> Key | None:
+        """What the condition of a create finds."""
+        condition = entry["request"].get("ifNoneExist")
+        if entry["request"]["method"] != "POST" or not condition:
+            return None
+        asked = dict(parse_qsl(condition))
+        assert asked.keys() <= {"identifier", "_tag"}, f"the model knows no condition {condition}"
+        assert self.knows_tags or "_tag" not in asked, "a condition on a tag that cannot be searched for"
+        found = self._found(entry["resource"]["resourceType"], asked)
+        assert len(found) < 2, f"doubled: {found}"
+        return found[0] if found else None
+
+    def _apply(self, entry: Tree, links: dict[str, str]) -> Tree:
+        """Does one write; its part of the answer."""
+        tree = json.loads(_linked(json.dumps(entry["resource"]), links))
+        if entry["request"]["method"] == "POST":
+            there = self._there(entry)
+            key = there or entry.get("place") or (tree["resourceType"], f"s{next(self._numbers)}")
+            if there is not None:
+                return self._said("200 OK", key, len(self.history[key]))
+            tree["id"] = key[1]
+        else:
             key = _key(entry)
             if key in self.held and "ifMatch" not in entry["request"]:
                 self.blindly.append(key)
-            code = "200 OK" if key in self.held else "201 Created"
-            number = self.write(self._kept(entry["resource"]), ours=True)
-            etag = f'"{number}"' if self.bare_etags else f'W/"{number}"'
-            place = f"{key[0]}/{key[1]}/_history/{number}"
-            answers.append({"response": {"status": code, "location": place, "etag": etag}})
-        answer = {"resourceType": "Bundle", "type": "transaction-response", "entry": answers}
-        return self._json(200, json.dumps(answer).encode())
+        code = "200 OK" if key in self.held else "201 Created"
+        return self._said(code, key, self.write(self._kept(tree), ours=True))
+
+    def _said(self, code: str, key: Key, number: int) -> Tree:
+        etag = f'"{number}"' if self.bare_etags else f'W/"{number}"'
+        return {"status": code, "location": f"{key[0]}/{key[1]}/_history/{number}", "etag": etag}
 
     def _kept(self, tree: Tree) -> Tree:
         return self.keeps(_without_versions(tree) if self.strips_versions else tree)
@@ -256,7 +342,29 @@ def _tagged(body: bytes, wanted: str | None) -> bool:
     if wanted is None:
         return True
     tags = json.loads(body).get("meta", {}).get("tag", [])
-    return wanted in [f"{tag.get('system')}|{tag.get('code')}" for tag in tags]
+    return not {f"{tag.get('system')}|{tag.get('code')}" for tag in tags}.isdisjoint(wanted.split(","))
+
+
+def _identified(body: bytes, wanted: str | None) -> bool:
+    if wanted is None:
+        return True
+    named = json.loads(body).get("identifier", [])
+    return not {f"{one.get('system')}|{one.get('value')}" for one in named}.isdisjoint(wanted.split(","))
+
+
+def _about(body: bytes, wanted: str | None) -> bool:
+    if wanted is None:
+        return True
+    targets = [one["reference"].partition("/_history/")[0] for one in json.loads(body).get("target", [])]
+    return not set(targets).isdisjoint(wanted.split(","))
+
+
+def _linked(text: str, links: dict[str, str]) -> str:
+    """What refers to another entry of the same transaction, with the place that it was given."""
+    for full, place in links.items():
+        text = text.replace(f'"{full}"', f'"{place}"')
+    assert "urn:uuid:" not in text, "a reference to an entry that is not there"
+    return text
 
 
 def _without_versions(value: Any, key: str = "") -> Any:

@@ -8,6 +8,7 @@ AssertionError where a promise is broken.
 import itertools
 import json
 import random
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from fhir_msct.client.rest import Client
 from fhir_msct.errors import Conflict, MsctError
 from fhir_msct.mapping import lineage, outgoing
 from fhir_msct.tasks.deciding import Wanted
+from fhir_msct.tasks.holdings import Ability
 from fhir_msct.tasks.push import PushReport, bring
 from lib.virtual_time import VirtualTime
 
@@ -82,11 +84,30 @@ class Pushes:
         self.shall = list(self.all)
         self.foreign: dict[Key, bytes] = {}
         self.outcomes: list[str] = []
+        self.poison = ""
+        """The identifier of a result that the server never takes."""
+        self.ability = self._abilities()
+        self.server.refuses = lambda tree: bool(self.poison) and self.poison in _identifiers_of(tree)
+
+    def _abilities(self) -> Ability:
+        """What the server can do, and what of it its CapabilityStatement says."""
+        chance, server = self.chance, self.server
+        server.takes_ids = chance.random() < 0.7
+        server.takes_transactions = chance.random() < 0.8
+        server.takes_batches = chance.random() < 0.8
+        said = chance.random() < 0.6
+        return Ability(
+            transactions=server.takes_transactions if said else None,
+            batches=server.takes_batches if said else None,
+            takes_ids=server.takes_ids if said else None,
+        )
 
     def play(self) -> None:
         """Bad days, then a good one; raises AssertionError where a promise is broken."""
         if self.chance.random() < 0.1:
             self._foreign()
+        elif self.chance.random() < 0.3:
+            self.poison = self.chance.choice([one.id for one in self.all if one.derived])
         for _ in range(self.chance.randrange(1, 4)):
             calm = self._bad_day()
             self.push()
@@ -94,6 +115,7 @@ class Pushes:
             assert not calm or kept_changing or self.outcomes[-1] in ("applied", "Conflict"), self.outcomes
             self._change()
         self.chaos.heal()
+        self.poison = self.poison if self.chance.random() < 0.5 else ""
         if self.foreign:
             self.push()
             found = any(one.key in self.foreign for one in self.shall)
@@ -134,6 +156,7 @@ class Pushes:
                     STUDY,
                     self.shall,
                     protocol="0" * 64,
+                    ability=self.ability,
                     apply=True,
                     say=lambda line: self.chaos.point(),
                 )
@@ -153,6 +176,8 @@ class Pushes:
         for _ in range(SETTLING):
             report = self.push()
             if report is not None and report.written == report.retracted == 0:
+                refused = [line.partition(" ")[0] for line in report.refused]
+                assert set(refused) <= {f"Observation/{self.poison}"}, f"refused without need: {refused}"
                 return
             assert report is None or report.differing == (), "read back, and not as it was sent"
         raise AssertionError(f"never done, though the server behaves: {self.outcomes}")
@@ -180,17 +205,51 @@ class Pushes:
         """A colleague edits a resource of ours, or somebody writes one that is none of our business."""
         mine = sorted(key for key in self.server.held if key[0] == "Observation" and key not in self.foreign)
         self.chaos.struck["other"] += 1
-        if mine and self.chance.random() < 0.7:
+        can_be_found = self.server.knows_tags and not self.server.takes_ids
+        if can_be_found and self.chance.random() < 0.2:
+            self._rival()
+        elif mine and self.chance.random() < 0.7:
             tree = self.server.tree(self.chance.choice(mine))
             self.server.write({**tree, "note": [{"text": f"seen {self.chance.randrange(1000)}"}]})
         else:
             self.server.write({"resourceType": "Observation", "id": f"x{self.chance.randrange(50)}"})
 
+    def _rival(self) -> None:
+        """Another push of the study brings a result that is not there yet, under an id of the server."""
+        held = {name for body in self.server.held.values() for name in _identifiers(body)}
+        absent = [one for one in self.all if one.derived and one.id not in held | {self.poison}]
+        if absent and not self.foreign:
+            one = self.chance.choice(absent)
+            tree = json.loads(_renamed(one.body, self._places()))
+            new = {"id": f"r{len(self.server.history)}", "issued": "2024-08-30T16:00:00Z"}
+            self.server.write({**tree, **new})
+
     # --- what must be true ------------------------------------------------------------------------------
 
+    def _places(self) -> dict[str, str]:
+        """Where on the server each resource of ours is, by our own name."""
+        names = {"small": outgoing.research_study_id(STUDY)}
+        found: dict[str, str] = {}
+        for (kind, own), body in self.server.held.items():
+            if outgoing.tags(json.loads(body)):
+                name = next(iter((*_identifiers(body), *_own_tags(body))), own)
+                place = f"{kind}/{names.get(name, name)}"
+                assert place not in found, f"{place} is there twice: {found[place]} and {kind}/{own}"
+                found[place] = f"{kind}/{own}"
+        return found
+
     def _check_held(self) -> None:
-        ours = {key: body for key, body in self.server.held.items() if outgoing.tags(json.loads(body))}
-        check_held(ours, self.shall, BASE)
+        """Each result is there once, by whatever id; only what the server never takes may be missing."""
+        here = {there: place for place, there in self._places().items()}
+        ours: dict[Key, bytes] = {}
+        for key, body in self.server.held.items():
+            if place := here.get("/".join(key)):
+                kind, own = place.split("/")
+                tree = {**json.loads(_renamed(body, here)), "id": own}
+                ours[kind, own] = json.dumps(tree).encode()
+        refused = ours.pop(("Observation", self.poison), None)
+        assert refused is None or outgoing.tags(json.loads(refused))
+        check_held(ours, [one for one in self.shall if one.id != self.poison], BASE)
 
     def _check_history(self) -> None:
         """No version without a cause, and nothing of anybody else was touched."""
@@ -253,7 +312,26 @@ def _said(body: bytes, base: str) -> str:
 
 
 def _identifiers(body: bytes) -> tuple[str, ...]:
-    return tuple(one["value"] for one in json.loads(body).get("identifier", []))
+    return _identifiers_of(json.loads(body))
+
+
+def _identifiers_of(tree: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(one["value"] for one in tree.get("identifier", []))
+
+
+def _own_tags(body: bytes) -> tuple[str, ...]:
+    """The tags that name one resource, where it has no identifier."""
+    tags = json.loads(body).get("meta", {}).get("tag", [])
+    return tuple(one["code"] for one in tags if one.get("system") == outgoing.system(STUDY))
+
+
+def _renamed(body: bytes, names: Mapping[str, str]) -> bytes:
+    """A resource with its references under other names."""
+    return re.sub(
+        rb'("reference": ?")([A-Za-z]+/[A-Za-z0-9.-]+)',
+        lambda found: found[1] + names.get(found[2].decode(), found[2].decode()).encode(),
+        body,
+    )
 
 
 def _targets(body: bytes) -> Sequence[Any]:

@@ -9,14 +9,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fhir_msct.client.failures import Declined
-from fhir_msct.errors import ConfigError, Conflict, ServerUnfit, Unreachable, UsageError
+from fhir_msct.errors import ConfigError, Conflict, Unreachable, UsageError
 from fhir_msct.mapping import gate
 from fhir_msct.mapping.library import Mapping
 from fhir_msct.sandbox.faults import Faults
 from fhir_msct.sandbox.server import Sandbox
 from push.small_trial import Tree, Trial, ck, code, our_tags
-from push.wires import Careless, Interrupted, Killed, Modest, Rewriting, Wire, breaks, dies
+from push.wires import Careless, Interrupted, Killed, Rewriting, Wire, breaks, dies
 
 
 def ledger(trial: Trial) -> dict[str, str]:
@@ -325,7 +324,7 @@ def test_an_answer_that_never_comes_is_asked_of_the_server(trial: Trial, at: int
 
 
 def test_a_lost_answer_on_the_wire_itself_is_no_double(trial: Trial) -> None:
-    trial.server.faults = Faults(where="POST /fhir$", lose_answer=True, times=1)
+    trial.server.faults = Faults(where="POST /fhir$", lose_answer=True, times=1, no_batches=True)
     assert trial.push().read_back_equal
     once_each(trial)
 
@@ -368,19 +367,8 @@ def test_an_answer_that_does_not_fit_what_was_sent_is_not_believed(
 
 @pytest.mark.parametrize("status", [409, 412, 500, 503])
 def test_a_refusal_that_may_pass_is_decided_again(trial: Trial, status: int) -> None:
-    trial.server.faults = Faults(status_once={"POST /fhir$": (status,)})
+    trial.server.faults = Faults(status_once={"POST /fhir$": (status,)}, no_batches=True)
     assert trial.push().read_back_equal
-    once_each(trial)
-
-
-def test_a_refusal_for_good_is_said_and_resumed_later(trial: Trial) -> None:
-    before = trial.server.versions
-    trial.server.faults = Faults(status_once={"POST /fhir$": (422,)})
-    with pytest.raises(Declined) as raised:
-        trial.push()
-    assert raised.value.exit_code == 5
-    assert trial.server.versions == before
-    trial.push()
     once_each(trial)
 
 
@@ -432,32 +420,6 @@ def test_the_source_itself_is_only_written_to_where_the_plan_says_so(
     with pytest.raises(ConfigError, match="same_as_source"):
         trial.push()
     assert server.versions == before
-
-
-def test_another_server_is_written_to_and_the_source_is_not(tmp_path: Path, server: Sandbox) -> None:
-    with Sandbox() as other:
-        trial = Trial(tmp_path / "study", server, settings=f'[push]\nurl = "{other.url}"\n')
-        again(trial)
-        before = server.versions
-        report = trial.push()
-        assert server.versions == before
-        assert len(other.dump("Observation")) == len(trial.answers())
-        assert report.read_back_equal
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        (b'{"code":"transaction"},', b"", "takes no transactions"),
-        (b'"updateCreate":true', b'"updateCreate":false', "updateCreate"),
-    ],
-)
-def test_a_server_that_says_it_cannot_is_not_written_to(
-    trial: Trial, old: bytes, new: bytes, said: str
-) -> None:
-    with Modest(old, new) as wire, pytest.raises(ServerUnfit, match=said):
-        trial.push(transport=wire)
-    assert trial.held() == []
 
 
 def test_stale_outcomes_are_not_pushed(trial: Trial) -> None:

@@ -42,6 +42,7 @@ def test_the_loop_law_holds_for_the_whole_trial(tmp_path: Path) -> None:
             report = push(tmp_path, plan, apply=True, transport=wire, say=quiet)
         assert report.read_back_equal
         assert report.written > 100
+        assert len(wire.sent) <= 12, [f"{one.method} {one.url.path}" for one in wire.sent]
         assert max(len(entries) for entries in wire.transactions) <= 100
         places = [e["request"]["url"] for entries in wire.transactions for e in entries]
         assert len(places) == len(set(places)) == len(report.ids)
@@ -49,7 +50,9 @@ def test_the_loop_law_holds_for_the_whole_trial(tmp_path: Path) -> None:
         assert limits_on(server)
         after = server.versions
         assert computed() == first
-        again = push(tmp_path, plan, apply=True, say=quiet)
+        with Wire() as wire:
+            again = push(tmp_path, plan, apply=True, transport=wire, say=quiet)
+        assert len(wire.sent) <= 5, [f"{one.method} {one.url.path}" for one in wire.sent]
         assert (again.written, again.retracted, server.versions) == (0, 0, after)
         subjects = {json.loads(body)["subject"]["reference"] for body in server.dump("Observation")}
         assert all(subject.startswith("Patient/") for subject in subjects if subject)

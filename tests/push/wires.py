@@ -33,8 +33,9 @@ class Wire(httpx.BaseTransport):
 
 
 def is_transaction(request: httpx.Request) -> bool:
-    """Whether a request is a Bundle to the base address."""
-    return request.method == "POST" and request.url.path == "/fhir"
+    """Whether a request is a Bundle that is done whole or not at all."""
+    to_base = request.method == "POST" and request.url.path == "/fhir"
+    return to_base and json.loads(request.content)["type"] == "transaction"
 
 
 class Interrupted(Wire):
@@ -77,21 +78,6 @@ class Rewriting(Wire):
         body = re.sub(rb'("reference":"[^"]+?)/_history/[^"]+"', rb'\1"', response.read())
         body = re.sub(rb"(?<=[.]\d)0+(?=[,}])", b"", body)
         response.close()
-        headers = [(k, v) for k, v in response.headers.raw if k.lower() != b"content-length"]
-        return httpx.Response(response.status_code, headers=headers, stream=httpx.ByteStream(body))
-
-
-class Modest(Wire):
-    """A server that says in its CapabilityStatement that it can do less."""
-
-    def __init__(self, old: bytes, new: bytes) -> None:
-        super().__init__()
-        self._swap = (old, new)
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        request.headers["Accept-Encoding"] = "identity"
-        response = super().handle_request(request)
-        body = response.read().replace(*self._swap)
         headers = [(k, v) for k, v in response.headers.raw if k.lower() != b"content-length"]
         return httpx.Response(response.status_code, headers=headers, stream=httpx.ByteStream(body))
 

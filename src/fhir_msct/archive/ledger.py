@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
@@ -35,8 +35,29 @@ create table if not exists push_op (
     primary key (target, type, id)
 ) without rowid;
 """
-LEDGER_DDL = PUSH_DDL + SEAL_DDL
+PLACE_DDL = """
 
+-- Where a resource of ours is on a server that chooses the ids of new ones.
+create table if not exists push_place (
+    target text not null, type text not null, id text not null, server_id text not null,
+    primary key (target, type, id)
+) without rowid;
+
+-- What a server refused, and how it said so: a status and issue codes, never its words.
+create table if not exists push_refused (
+    target text not null, type text not null, id text not null,
+    sha256 text not null, status integer not null, codes text not null,
+    primary key (target, type, id)
+) without rowid;
+
+-- A Provenance that has to follow its result, on a server without transactions.
+create table if not exists push_owed (
+    target text not null, id text not null, body blob not null,
+    about text not null, sha256 text not null,
+    primary key (target, id)
+) without rowid;
+"""
+LEDGER_DDL = PUSH_DDL + SEAL_DDL + PLACE_DDL
 
 _PENDING = """
     select v.type, v.fhir_id, v.body, v.place from resource v join run on run.id = v.run
@@ -70,6 +91,28 @@ class Entry(Struct, frozen=True):
     first_sent: str | None
 
 
+class Refusal(Struct, frozen=True):
+    """How a server said no to one resource: its status, and the issue codes of its OperationOutcome."""
+
+    place: str
+    status: int
+    codes: tuple[str, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """Status and codes, for a message; what a server writes beside them may hold a patient's data."""
+        return " ".join([str(self.status), *self.codes])
+
+
+class Owed(Struct, frozen=True):
+    """A Provenance that has to follow its result: `about` is the result's id, `sha256` what that says."""
+
+    id: str
+    body: bytes
+    about: str
+    sha256: str
+
+
 def intend(db: sqlite3.Connection, target: str, operations: Iterable[Operation], now: str) -> None:
     """Commits what is about to be sent, all of it or nothing; the time of the first sending stays."""
     operations = list(operations)
@@ -85,10 +128,26 @@ def intend(db: sqlite3.Connection, target: str, operations: Iterable[Operation],
         seal_entries(db, target, [(op.type, op.id) for op in operations])
 
 
-def settle(db: sqlite3.Connection, target: str, done: Iterable[tuple[Operation, str | None]]) -> None:
-    """Commits what the server is known to hold: each operation with the version it has there."""
+def settle(
+    db: sqlite3.Connection,
+    target: str,
+    done: Iterable[tuple[Operation, str | None]],
+    places: Mapping[tuple[str, str], str] | None = None,
+) -> None:
+    """Commits what the server is known to hold: each operation with the version it has there.
+
+    `places` are ids that the server chose, by our type and id.
+    """
     done = list(done)
     with _transaction(db):
+        db.executemany(
+            "insert or replace into push_place (target, type, id, server_id) values (?, ?, ?, ?)",
+            [(target, *key, server_id) for key, server_id in (places or {}).items()],
+        )
+        keys = [(target, op.type, op.id) for op, _ in done]
+        db.executemany("delete from push_refused where target = ? and type = ? and id = ?", keys)
+        owed = [(target, op.id) for op, _ in done if op.type == "Provenance"]
+        db.executemany("delete from push_owed where target = ? and id = ?", owed)
         db.executemany(
             "insert into push_op (target, type, id, state, goal, sha256, version) "
             "values (?, ?, ?, ?, ?, ?, ?) on conflict (target, type, id) do update set "
@@ -101,11 +160,18 @@ def settle(db: sqlite3.Connection, target: str, done: Iterable[tuple[Operation, 
 
 def withdraw(db: sqlite3.Connection, target: str, operations: Iterable[Operation]) -> None:
     """Commits that these were meant to be sent, are known not to have arrived, and never will be."""
+    keys = [(target, op.type, op.id) for op in operations]
     with _transaction(db):
         db.executemany(
-            "delete from push_op where target = ? and type = ? and id = ? and state = 'INTENT'",
-            [(target, op.type, op.id) for op in operations],
+            "delete from push_op where target = ? and type = ? and id = ? and state = 'INTENT'", keys
         )
+        db.executemany(
+            "delete from push_seal where target = ?1 and type = ?2 and id = ?3 and not exists "
+            "(select 1 from push_op o where o.target = ?1 and o.type = ?2 and o.id = ?3)",
+            keys,
+        )
+        owed = [(target, own) for _, kind, own in keys if kind == "Provenance"]
+        db.executemany("delete from push_owed where target = ? and id = ?", owed)
 
 
 def conflict(db: sqlite3.Connection, target: str, operations: Iterable[Operation]) -> None:
@@ -118,6 +184,46 @@ def conflict(db: sqlite3.Connection, target: str, operations: Iterable[Operation
             [(target, op.type, op.id, op.goal, op.sha256) for op in operations],
         )
         seal_entries(db, target, [(op.type, op.id) for op in operations])
+
+
+def refuse(db: sqlite3.Connection, target: str, operation: Operation, refusal: Refusal) -> None:
+    """Commits that the server took everything but this, and how it said so."""
+    said = (target, operation.type, operation.id, operation.sha256, refusal.status, " ".join(refusal.codes))
+    with _transaction(db):
+        db.execute(
+            "insert or replace into push_refused (target, type, id, sha256, status, codes) "
+            "values (?, ?, ?, ?, ?, ?)",
+            said,
+        )
+
+
+def refusals(db: sqlite3.Connection, target: str) -> list[Refusal]:
+    """What a server refused and has not taken since, by type and id."""
+    rows = db.execute(
+        "select type, id, status, codes from push_refused where target = ? order by type, id", (target,)
+    )
+    return [Refusal(f"{kind}/{own}", status, tuple(codes.split())) for kind, own, status, codes in rows]
+
+
+def owe(db: sqlite3.Connection, target: str, owed: Owed) -> None:
+    """Commits that a Provenance has to follow its result, before the result is sent."""
+    with _transaction(db):
+        db.execute(
+            "insert or replace into push_owed (target, id, body, about, sha256) values (?, ?, ?, ?, ?)",
+            (target, owed.id, owed.body, owed.about, owed.sha256),
+        )
+
+
+def owed(db: sqlite3.Connection, target: str) -> list[Owed]:
+    """The Provenances that have not followed their result yet."""
+    rows = db.execute("select id, body, about, sha256 from push_owed where target = ? order by id", (target,))
+    return [Owed(*row) for row in rows]
+
+
+def places(db: sqlite3.Connection, target: str) -> dict[tuple[str, str], str]:
+    """The ids that a server chose for resources of ours, by our type and id."""
+    rows = db.execute("select type, id, server_id from push_place where target = ?", (target,))
+    return {(kind, own): server_id for kind, own, server_id in rows}
 
 
 def entries(db: sqlite3.Connection, target: str) -> dict[tuple[str, str], Entry]:

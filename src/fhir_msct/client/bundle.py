@@ -27,6 +27,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     url: str | None = None
     version: str | None = None
     modified: str | None = None
+    status: str | None = None
 
 
 class Bundle(Struct, frozen=True, kw_only=True):
@@ -143,6 +144,7 @@ def _entries(body: bytes, entries: list[_Entry]) -> Iterator[Entry]:
             url=_text(request.get("url")),
             version=etag_version(_text(response.get("etag"))),
             modified=_text(response.get("lastModified")),
+            status=_text(response.get("status")),
         )
         at += len(own or b"")
 

@@ -248,6 +248,7 @@ class Exchange:
             body=body,
             codes=() if response.status_code < 300 else issue_codes(body),
             etag=response.headers.get("etag"),
+            location=response.headers.get("location", ""),
             date=date,
             media=media_type(response.headers.get("content-type", "")),
             encoding=response.headers.get("content-encoding", "").strip().lower(),

@@ -36,6 +36,8 @@ class Reply(Struct, frozen=True, kw_only=True):
     body: bytes = b""
     codes: tuple[str, ...] = ()
     etag: str | None = None
+    location: str = ""
+    """The address of what was created; not to be followed, only read."""
     date: datetime | None = None
     """The server's own clock."""
     media: str = ""

@@ -3,6 +3,7 @@
 https://hl7.org/fhir/R4/http.html and https://hl7.org/fhir/R4/search.html
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -13,8 +14,8 @@ import httpx
 import msgspec
 from msgspec import Struct
 
+from fhir_msct.client import batch, pages
 from fhir_msct.client import bundle as bundles
-from fhir_msct.client import pages
 from fhir_msct.client.auth import Auth
 from fhir_msct.client.body import Limits
 from fhir_msct.client.capability import release_of
@@ -39,6 +40,7 @@ _FRESH = {"Cache-Control": "no-cache"}
 """Never `no-store`: HAPI then cuts the result and falsifies its total (measured)."""
 
 _STRICT = {"Prefer": "handling=strict"}
+_PLACED = re.compile(r"/([A-Za-z0-9\-.]{1,64})(?:/_history/[^/]+)?$")
 _RELEASES = {"0": "DSTU1", "1": "DSTU2", "3": "STU3", "4.1": "R4B", "4.3": "R4B", "5": "R5", "6": "R6"}
 
 
@@ -48,6 +50,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     status: int
     version: str | None = None
     body: bytes = b""
+    id: str | None = None
+    """The id that a new resource was given; None where the server does not say."""
 
 
 class Client:
@@ -187,6 +191,14 @@ class Client:
             raise Unusable("shape", f"{type_}/[id]: the server answers with another type")
         return bundles.resource(reply.body, known)
 
+    def read_all(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Resource | None]:
+        """The current versions of many resources, in one batch; None for what is not there, or deleted.
+
+        What the server gave no plain answer about is left out: read it alone. Raises Declined where it
+        takes no batches, Unusable where its answer does not fit the question.
+        """
+        return batch.read(self.batch(batch.reads(keys), repeat=True), keys)
+
     def deletion(self, type_: str, id_: str) -> Resource | None:
         """The deletion of one resource, where its history ends with one; None where it does not say so.
 
@@ -208,6 +220,14 @@ class Client:
         """
         headers = {"Content-Type": FHIR_JSON} | ({"If-Match": f'W/"{if_match}"'} if if_match else {})
         return self._write("PUT", self._url(type_, id_), f"{type_}/[id]", headers, body)
+
+    def create(self, type_: str, body: bytes, *, if_none_exist: str | None = None) -> Answer:
+        """A new resource (201), or what `if_none_exist` finds there already (200). Sent once, as `put` is.
+
+        https://hl7.org/fhir/R4/http.html#ccreate
+        """
+        headers = {"Content-Type": FHIR_JSON} | ({"If-None-Exist": if_none_exist} if if_none_exist else {})
+        return self._write("POST", f"{self.base_url}/{quote(type_, safe='')}", type_, headers, body)
 
     def delete(self, type_: str, id_: str, *, if_match: str | None = None) -> Answer:
         """Deletes one resource; one that is not there is an answer too (404, 410)."""
@@ -267,7 +287,13 @@ class Client:
         taken = (200, 201, 202, 204, 409, 412) + ((404, 410) if method == "DELETE" else ())
         if reply.status not in taken:
             raise declined(reply, route)
-        return Answer(status=reply.status, version=_version(reply), body=reply.body)
+        placed = _PLACED.search(reply.location)
+        return Answer(
+            status=reply.status,
+            version=_version(reply),
+            body=reply.body,
+            id=placed[1] if placed else _own_id(reply.body, route),
+        )
 
     def _url(self, type_: str, id_: str) -> str:
         return f"{self.base_url}/{quote(type_, safe='')}/{quote(id_, safe='')}"
@@ -289,6 +315,15 @@ class Client:
 
 def _pairs(params: Params) -> list[tuple[str, str]]:
     return list(params.items() if isinstance(params, Mapping) else params)
+
+
+def _own_id(body: bytes, type_: str) -> str | None:
+    """The id of the resource that was sent back, if one was."""
+    try:
+        known = bundles.head(body)
+    except Unusable:
+        return None
+    return known.id if known.type == type_ and isinstance(known.id, str) else None
 
 
 def _version(reply: Reply) -> str | None:

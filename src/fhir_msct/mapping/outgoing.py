@@ -200,6 +200,12 @@ def research_study_id(study: str) -> str:
     return identity("research-study", study)
 
 
+def exact(body: bytes) -> dict[str, Any]:
+    """The tree of a resource whose numbers keep their digits when it is encoded again."""
+    tree: dict[str, Any] = _exact.decode(body)
+    return tree
+
+
 def with_status(body: bytes, status: str) -> bytes:
     """A derived result with another status and everything else as it was, digit for digit."""
     tree = _exact.decode(body)

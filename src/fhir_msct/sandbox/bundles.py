@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fhir_msct.sandbox import splice
+from fhir_msct.sandbox.faults import Trouble
 from fhir_msct.sandbox.interactions import Answer, Incoming, Interactions, incoming, known
 from fhir_msct.sandbox.outcome import Rejected
 from fhir_msct.sandbox.pages import Pages, bundle
@@ -62,10 +63,11 @@ class _Step(NamedTuple):
 class Bundles:
     """Runs the Bundles that are sent to the base address."""
 
-    def __init__(self, store: Store, interactions: Interactions, pages: Pages) -> None:
+    def __init__(self, store: Store, interactions: Interactions, pages: Pages, trouble: Trouble) -> None:
         self._store = store
         self._do = interactions
         self._pages = pages
+        self._trouble = trouble
 
     def run(self, body: bytes, base: str) -> bytes:
         """The response Bundle, one entry for each that was sent, in the order they were sent."""
@@ -74,6 +76,9 @@ class Bundles:
             sent = msgspec.json.decode(text, type=_Bundle)
         except msgspec.ValidationError as error:
             raise Rejected(400, f"the Bundle cannot be read: {error}") from None
+        faults = self._trouble.faults
+        if (sent.type, True) in (("transaction", faults.no_transactions), ("batch", faults.no_batches)):
+            raise Rejected(405, f"a Bundle of type {sent.type} is not something this server does")
         if sent.type == "transaction":
             with self._store.writing():
                 return bundle("transaction-response", self._transaction(sent.entry, base))

@@ -5,6 +5,7 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
+from fhir_msct.sandbox.faults import Faults
 from fhir_msct.sandbox.moments import instant_text
 from fhir_msct.sandbox.parameters import PARAMETERS, RESULTS, TYPES
 
@@ -13,8 +14,9 @@ _INTERACTIONS = ("read", "vread", "update", "delete", "history-instance", "creat
 _COMMON = {"_id": "token", "_lastUpdated": "date", "_tag": "token"}
 
 
-def capability_statement(base: str, started: datetime) -> bytes:
+def capability_statement(base: str, started: datetime, faults: Faults) -> bytes:
     """The CapabilityStatement of a server at this address, running since `started`."""
+    bundles = {"transaction": faults.no_transactions, "batch": faults.no_batches}
     statement = {
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -28,8 +30,8 @@ def capability_statement(base: str, started: datetime) -> bytes:
         "rest": [
             {
                 "mode": "server",
-                "resource": [_resource(type_) for type_ in sorted(TYPES)],
-                "interaction": [{"code": "transaction"}, {"code": "batch"}],
+                "resource": [_resource(type_, faults) for type_ in sorted(TYPES)],
+                **({} if faults.silent else {"interaction": _codes(bundles)}),
                 "operation": [_export("export")],
             }
         ],
@@ -37,7 +39,11 @@ def capability_statement(base: str, started: datetime) -> bytes:
     return json.dumps(statement, separators=(",", ":")).encode()
 
 
-def _resource(type_: str) -> dict[str, Any]:
+def _codes(missing: dict[str, bool]) -> list[dict[str, str]]:
+    return [{"code": code} for code, is_missing in missing.items() if not is_missing]
+
+
+def _resource(type_: str, faults: Faults) -> dict[str, Any]:
     own = {name: parameter.kind for name, parameter in PARAMETERS.get(type_, {}).items()}
     kinds = {**{name: _COMMON[name] for name in RESULTS}, **own}
     return {
@@ -45,8 +51,8 @@ def _resource(type_: str) -> dict[str, Any]:
         "interaction": [{"code": code} for code in _INTERACTIONS],
         "versioning": "versioned",
         "readHistory": True,
-        "updateCreate": True,
-        "conditionalCreate": True,
+        **({} if faults.silent else {"updateCreate": not faults.no_update_create}),
+        "conditionalCreate": faults.no_conditions != "denied",
         "conditionalRead": "not-match",
         "conditionalUpdate": True,
         "conditionalDelete": "not-supported",

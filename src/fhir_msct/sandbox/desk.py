@@ -7,6 +7,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from fhir_msct.sandbox.bundles import Bundles
+from fhir_msct.sandbox.faults import Trouble
 from fhir_msct.sandbox.interactions import Interactions
 from fhir_msct.sandbox.pages import Pages
 from fhir_msct.sandbox.smart import Smart
@@ -29,6 +30,7 @@ class Desk:
         self,
         store: Store,
         pages: Pages,
+        trouble: Trouble,
         *,
         clock: Callable[[], datetime],
         token: str | None,
@@ -38,8 +40,9 @@ class Desk:
         self.token = token
         self.smart = smart
         self.started = clock()
-        self.interactions = Interactions(store, clock)
+        self.trouble = trouble
+        self.interactions = Interactions(store, clock, trouble)
         self.pages = pages
-        self.bundles = Bundles(store, self.interactions, self.pages)
+        self.bundles = Bundles(store, self.interactions, self.pages, trouble)
         self.seen: deque[Seen] = deque(maxlen=100_000)
         self.failures: list[Exception] = []

@@ -37,6 +37,20 @@ class Faults(Struct, frozen=True, kw_only=True):
     lose_answer: bool = False
     """The server does what was asked, then the connection breaks before the first byte of the body."""
 
+    no_update_create: bool = False
+    """PUT to an unknown id is 405: a new resource gets its id from the server, which says so."""
+    no_transactions: bool = False
+    """A transaction is 405, and not claimed."""
+    no_batches: bool = False
+    """A batch is 405, and not claimed."""
+    silent: bool = False
+    """What is missing of these three is not said in the CapabilityStatement."""
+    no_conditions: Literal["", "denied", "claimed"] = ""
+    """If-None-Exist is not heeded; the CapabilityStatement says so, or not."""
+    refuse_written: str = ""
+    """A pattern: a resource that is written and matches is refused, and its transaction with it."""
+    refuse_status: int = 422
+
     page_gone_after: int | None = None
     """This many pages of a search are served, then its next link is 410."""
     ignore: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from fhir_msct.sandbox import splice
+from fhir_msct.sandbox.faults import Trouble
 from fhir_msct.sandbox.index import terms
 from fhir_msct.sandbox.moments import instant_text
 from fhir_msct.sandbox.outcome import Rejected
@@ -41,9 +42,10 @@ class Answer(NamedTuple):
 class Interactions:
     """The verbs of one server."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime], trouble: Trouble) -> None:
         self._store = store
         self._clock = clock
+        self._trouble = trouble
 
     def read(self, type_: str, id_: str) -> Answer:
         """The current version; 404 where there never was one, 410 where it was deleted."""
@@ -84,7 +86,10 @@ class Interactions:
         if new.tree.get("id") != id_:
             raise Rejected(400, f"the resource must carry the id of its address: {id_}")
         with self._store.writing():
-            if id_.isdecimal() and self._store.current(new.type, id_) is None:
+            there = self._store.current(new.type, id_)
+            if there is None and self._trouble.faults.no_update_create:
+                raise Rejected(405, "this server chooses the ids of new resources: POST")
+            if id_.isdecimal() and there is None:
                 raise Rejected(400, f"{id_}: an id chosen by a client must hold a letter")
             return self.place(new, id_, if_match=if_match, method="PUT")
 
@@ -100,6 +105,9 @@ class Interactions:
 
     def place(self, new: Incoming, id_: str, *, method: str, if_match: str | None = None) -> Answer:
         """Stores the resource as this id's next version; the same content again changes nothing."""
+        faults = self._trouble.faults
+        if faults.refuse_written and re.search(faults.refuse_written, new.text):
+            raise Rejected(faults.refuse_status, "this resource is not taken")
         text = new.text if new.tree.get("id") == id_ else splice.identified(new.text, id_)
         with self._store.writing():
             current = self._store.current(new.type, id_)
@@ -125,6 +133,8 @@ class Interactions:
 
     def match(self, type_: str, condition: str, base: str) -> str | None:
         """The id of the one resource that meets a condition; 412 when several do."""
+        if self._trouble.faults.no_conditions:
+            return None
         condition = condition.removeprefix(f"{type_}?")
         asked = query(known(type_), parse_qsl(condition, keep_blank_values=True), base=base, strict=True)
         if not asked.clauses:

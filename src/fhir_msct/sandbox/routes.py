@@ -163,7 +163,7 @@ def _base(desk: Desk, request: Request, body: bytes) -> Response:
 
 
 def _metadata(desk: Desk, request: Request, body: bytes) -> Response:
-    return answered(capability_statement(_address(request), desk.started))
+    return answered(capability_statement(_address(request), desk.started, desk.trouble.faults))
 
 
 def _type(desk: Desk, request: Request, body: bytes) -> Response:

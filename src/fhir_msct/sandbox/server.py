@@ -72,7 +72,9 @@ class Sandbox:
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/fhir"
         self._trouble = Trouble(self._faults)
         pages = Pages(self._store, size=self._page_size, cap=self._page_cap)
-        self._desk = Desk(self._store, pages, clock=self._clock, token=self._token, smart=self._smart)
+        self._desk = Desk(
+            self._store, pages, self._trouble, clock=self._clock, token=self._token, smart=self._smart
+        )
         self._uvicorn = _uvicorn(build(self._desk, self._trouble))
         # The socket listens already, so whoever connects before the loop runs only waits.
         run = {"sockets": [listener]}

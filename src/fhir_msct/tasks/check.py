@@ -116,6 +116,7 @@ class _Doctor:
         self._found: Examination | None = None
         self._discovered: Discovered | None = None
         self._not_granted: tuple[str, ...] = ()
+        self._push_access = Access(write=WRITTEN)
 
     def report(self, discover: bool) -> CheckReport:
         """Every part of the examination that can be made, and the verdict."""
@@ -139,7 +140,7 @@ class _Doctor:
             plan=requests,
             pull_requests=found.expected_requests if found else None,
             scopes=_scopes(access(self._wanted)),
-            push_scopes=_scopes(Access(write=WRITTEN)) if self._plan.push.url else Scopes(),
+            push_scopes=_scopes(self._push_access) if self._plan.push.url else Scopes(),
             not_granted=self._not_granted,
             discovered=self._discovered,
             requests=self._budget.sent,
@@ -223,6 +224,7 @@ class _Doctor:
             return
         try:
             target = Origin(push.url, allow_http=push.allow_http).base
+            self._push_access = receiving.access(target, base)
             if target == base and not push.same_as_source:
                 self._signs.append(Sign("push-same"))
             self._signs += receiving.signs(self._says(target, base))
@@ -234,7 +236,7 @@ class _Doctor:
     def _says(self, target: str, base: str) -> Capability:
         if target == base and self._found is not None:
             return self._found.says
-        with self._connected(target, Access(write=WRITTEN), pushing=True) as client:
+        with self._connected(target, self._push_access, pushing=True) as client:
             self._budget.ask()
             return capability(client.metadata())
 

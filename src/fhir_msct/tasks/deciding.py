@@ -4,49 +4,22 @@ Deciding reads and never writes, so it can be done again whenever the server may
 resources that carry our tag are ever touched.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from sqlite3 import Connection
 
 import msgspec
 from msgspec import Struct
 
 from fhir_msct.archive import ledger
-from fhir_msct.client.failures import Declined
 from fhir_msct.client.rest import Client
 from fhir_msct.mapping import outgoing
 from fhir_msct.records import Resource
+from fhir_msct.tasks.holdings import Ability, Holdings, Wanted
+from fhir_msct.tasks.places import Key
+
+__all__ = ["Decider", "Step", "Wanted", "restated"]
 
 CREATE, UPDATE, RETRACT, UNCHANGED, CONFLICT = "create", "update", "retract", "unchanged", "conflict"
-
-PAGE = "100"
-
-Key = tuple[str, str]
-
-
-class Wanted(Struct, frozen=True):
-    """What one resource on the server shall say."""
-
-    type: str
-    id: str
-    body: bytes
-    label: str = ""
-    """What it is about, for the plan: endpoint, subject, course, visit."""
-    subject: str = ""
-    sources: tuple[str, ...] = ()
-    derived: bool = False
-    """Whether a Provenance goes with it."""
-    retract: bool = False
-    """Whether it shall be taken back; `body` is then what the server holds."""
-
-    @property
-    def key(self) -> Key:
-        """Type and id."""
-        return self.type, self.id
-
-    @property
-    def place(self) -> str:
-        """Type and id, as FHIR writes them."""
-        return f"{self.type}/{self.id}"
 
 
 class Step(Struct, frozen=True):
@@ -58,6 +31,8 @@ class Step(Struct, frozen=True):
     sha256: str
     version: str | None = None
     """The version the server holds now."""
+    held: bool = False
+    """Whether the server holds it at all."""
 
     @property
     def operation(self) -> ledger.Operation:
@@ -74,21 +49,28 @@ class Step(Struct, frozen=True):
 class Decider:
     """One study's resources on one server, beside the ledger of what was sent there."""
 
-    def __init__(self, client: Client, db: Connection, study: str) -> None:
+    def __init__(self, client: Client, db: Connection, study: str, ability: Ability | None = None) -> None:
         self.client, self.db, self.study = client, db, study
         self.target = client.base_url
+        self.holdings = Holdings(client, db, study, ability)
 
     def decide(self, wanted: Iterable[Wanted]) -> list[Step]:
         """A step for each resource that is wanted, and for each of ours that is wanted no longer."""
         wanted = list(wanted)
-        ours = self.ours()
+        held = self.holdings.survey(wanted)
         keys = {one.key for one in wanted}
-        steps = [self.step(one, ours.get(one.key) or self.read(one.key)) for one in wanted]
-        for key, resource in sorted(self._known(ours).items()):
+        brought = [one for one in wanted if not self.holdings.kept_back(one)]
+        steps = [self.step(one, held.get(one.key)) for one in brought]
+        for key, resource in sorted(held.items()):
             if key not in keys:
-                step = self.step(_retracted(resource, key), resource)
+                step = self.step(self._retracted(resource, key), resource)
                 steps += [step] if step.action == RETRACT else []
         return steps
+
+    def again(self, steps: Sequence[Step]) -> list[Step]:
+        """The same steps, decided anew by what the server holds now."""
+        held = self.holdings.look([step.wanted for step in steps])
+        return [self.step(step.wanted, held.get(step.wanted.key)) for step in steps]
 
     def step(self, wanted: Wanted, held: Resource | None) -> Step:
         """What has to be done for one resource, given what the server holds of it."""
@@ -96,57 +78,28 @@ class Decider:
         if held is None:
             action = UNCHANGED if wanted.retract else CREATE
             return Step(action, wanted, body, self.digest(body))
-        tree = msgspec.json.decode(held.body)
-        if not outgoing.tags(tree):
-            return Step(CONFLICT, wanted, body, self.digest(body), held.version)
+        there = self.holdings.places.to_own(held.body)
+        is_ours = bool(outgoing.tags(msgspec.json.decode(there)))
+        if not is_ours or wanted.key in self.holdings.doubled:
+            return Step(CONFLICT, wanted, body, self.digest(body), held.version, True)
         if wanted.retract:
-            body = outgoing.with_status(held.body, "entered-in-error")
+            body = outgoing.with_status(there, "entered-in-error")
         elif wanted.derived:
-            body = restated(body, held.body, self.digest, changed="amended")
+            body = restated(body, there, self.digest, changed="amended")
         sha = self.digest(body)
-        action = UNCHANGED if sha == self.digest(held.body) else RETRACT if wanted.retract else UPDATE
-        return Step(action, wanted, body, sha, held.version)
+        action = UNCHANGED if sha == self.digest(there) else RETRACT if wanted.retract else UPDATE
+        return Step(action, wanted, body, sha, held.version, True)
 
     def digest(self, body: bytes) -> str:
         """The hash of what a resource says on this server."""
-        return ledger.digest(body, self.target)
+        return self.holdings.digest(body)
 
-    def read(self, key: Key) -> Resource | None:
-        """What the server holds of one resource now."""
-        return self.client.read(*key)
-
-    def ours(self) -> dict[Key, Resource]:
-        """Our derived Observations as a search finds them; on a server that cannot search for tags, none.
-
-        What a search does not show is read, so that nothing is taken for absent that is there.
-        """
-        asked = {"_tag": f"{outgoing.TAGS}|{outgoing.DERIVED}", "_count": PAGE}
-        found: dict[Key, Resource] = {}
-        try:
-            for page in self.client.search("Observation", asked):
-                for one in page.resources:
-                    if one.id and not one.subsetted and self._is_of_study(one):
-                        found[one.type, one.id] = one
-        except Declined as error:
-            if error.status in (401, 403):
-                raise
-        return found
-
-    def _is_of_study(self, resource: Resource) -> bool:
-        tree = msgspec.json.decode(resource.body)
-        mine = outgoing.system(self.study)
-        systems = [one.get("system") for one in tree.get("identifier") or () if isinstance(one, dict)]
-        return mine in systems and outgoing.DERIVED in outgoing.tags(tree)
-
-    def _known(self, ours: dict[Key, Resource]) -> dict[Key, Resource]:
-        """Every derived Observation of the study: what was found, and what the ledger remembers."""
-        known = dict(ours)
-        for key, entry in ledger.entries(self.db, self.target).items():
-            if key[0] == "Observation" and key not in ours and entry.state != ledger.RETRACTED:
-                held = self.read(key)
-                if held is not None and self._is_of_study(held):
-                    known[key] = held
-        return known
+    def _retracted(self, resource: Resource, key: Key) -> Wanted:
+        body = self.holdings.places.to_own(resource.body)
+        tree = msgspec.json.decode(body)
+        codings = (tree.get("code") or {}).get("coding") or [{}]
+        subject = str((tree.get("subject") or {}).get("reference") or "")
+        return Wanted(*key, body, str(codings[0].get("code", "")), subject, derived=True, retract=True)
 
 
 def restated(body: bytes, held: bytes, digest: Callable[[bytes], str], *, changed: str) -> bytes:
@@ -160,11 +113,3 @@ def restated(body: bytes, held: bytes, digest: Callable[[bytes], str], *, change
         return body
     same = outgoing.with_status(body, status)
     return same if digest(same) == digest(held) else outgoing.with_status(body, changed)
-
-
-def _retracted(resource: Resource, key: Key) -> Wanted:
-    tree = msgspec.json.decode(resource.body)
-    codings = (tree.get("code") or {}).get("coding") or [{}]
-    subject = str((tree.get("subject") or {}).get("reference") or "")
-    label = str(codings[0].get("code", ""))
-    return Wanted(*key, resource.body, label, subject, derived=True, retract=True)

@@ -6,10 +6,11 @@ result that is no longer produced is retracted. Nothing without our tag is ever 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 from fhir_msct import data
@@ -18,9 +19,11 @@ from fhir_msct.archive.store import Archive
 from fhir_msct.client.connect import connect
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.scopes import Access
-from fhir_msct.errors import ConfigError, ServerUnfit, UsageError
+from fhir_msct.errors import ConfigError, UsageError
 from fhir_msct.plan import Plan
 from fhir_msct.tasks.deciding import CONFLICT, RETRACT, UNCHANGED, Decider, Step, Wanted
+from fhir_msct.tasks.holdings import Ability
+from fhir_msct.tasks.same_people import require_same_people
 from fhir_msct.tasks.sending import Sender
 from fhir_msct.tasks.stage import run_of, stale
 from fhir_msct.tasks.wanted import wanted
@@ -53,7 +56,11 @@ class PushReport(Struct, frozen=True, kw_only=True):
     """What the server holds already; also what another push has written while this one was under way."""
     retracted: int = 0
     conflicts: tuple[str, ...] = ()
-    """Resources under our ids that do not carry our tag."""
+    """Resources under our ids that do not carry our tag, or are there more than once."""
+    refused: tuple[str, ...] = ()
+    """What the server refused alone and so does not hold: place, status, issue codes."""
+    kept: tuple[str, ...] = ()
+    """Hand-entered values that stay here, because the server chooses the ids of new resources."""
     differing: tuple[str, ...] = ()
     """What the server, read back, does not hold as it was sent."""
     ids: tuple[str, ...] = ()
@@ -62,7 +69,7 @@ class PushReport(Struct, frozen=True, kw_only=True):
     @property
     def read_back_equal(self) -> bool:
         """Whether everything written was read back as it was sent."""
-        return self.applied and not self.differing
+        return self.applied and not self.differing and not self.refused
 
 
 def push(
@@ -77,20 +84,23 @@ def push(
     """The plan of a push; with `apply` also carries it out.
 
     Raises ConfigError without a `[push] url` that may be written to, UsageError for outcomes that are
-    stale or rest on a partial pull and for a plan that is no longer the one of `plan_hash`, Conflict
-    (nothing is written then) for what is not ours, and what the client raises.
+    stale or rest on a partial pull, for a plan that is no longer the one of `plan_hash` and for patients
+    that another server than the one pulled from does not hold, Conflict (nothing is written then) for
+    what is not ours or is there twice, and what the client raises.
     """
     url = _ready(folder, plan)
     with Archive.open(folder) as archive:
-        _check_target(plan, url, archive)
+        elsewhere = _check_target(plan, url, archive)
         shall = list(wanted(folder, plan, archive))
-        access = Access(write=tuple(sorted({*WRITTEN, *(one.type for one in shall)})))
+        types = tuple(sorted({*WRITTEN, *(one.type for one in shall)}))
+        access = Access(read=("Patient",) if elsewhere else (), write=types)
         known = token_places.known(archive, url.rstrip("/"))
         with connect(
             url, plan, access=access, pushing=True, transport=transport, tokens_from=known
         ) as client:
-            _check_able(client.metadata(), str(client.origin))
+            ability = Ability.said(client.metadata(), types, str(client.origin))
             token_places.keep(archive, client.base_url, client.tokens_from)
+            people = {one.id: one.body for one in archive.current("Patient") if one.id} if elsewhere else None
             own = folder / "mappings"
             return bring(
                 client,
@@ -99,6 +109,8 @@ def push(
                 shall,
                 protocol=protocol_hash(folder),
                 own=own if own.is_dir() else None,
+                ability=ability,
+                people=people,
                 apply=apply,
                 plan_hash=plan_hash,
                 say=say,
@@ -113,19 +125,24 @@ def bring(
     *,
     protocol: str,
     own: Path | None = None,
+    ability: Ability | None = None,
+    people: Mapping[str, bytes] | None = None,
     apply: bool,
     plan_hash: str | None = None,
     say: Say,
 ) -> PushReport:
     """Brings a server to hold what it shall, by way of a ledger; without `apply` only the plan of it.
 
+    `people`: the Patients that results may be about, by id; given, the server must hold them as well.
     Raises UsageError where the plan is not the one of `plan_hash`, Conflict, and what the client raises.
     """
-    decider = Decider(client, db, study)
+    decider = Decider(client, db, study, ability)
+    if people is not None:
+        require_same_people(decider.holdings, shall, people)
     say(f"push: comparing {len(shall)} resources with {client.origin}")
     steps = decider.decide(shall)
     sender = Sender(decider, protocol=protocol, own=own)
-    report = _planned(steps, client.base_url)
+    report = msgspec.structs.replace(_planned(steps, client.base_url), kept=decider.holdings.places.kept)
     sender.check(_to_do(steps))
     if not apply:
         return report
@@ -158,26 +175,31 @@ def _to_do(steps: Iterable[Step]) -> list[Step]:
 def _applied(steps: list[Step], report: PushReport, sender: Sender, say: Say) -> PushReport:
     if foreign := [step for step in steps if step.action == CONFLICT]:
         sender.refuse(foreign)
-    sender.settle(step for step in steps if step.action == UNCHANGED)
+    sender.delivery.settle(step for step in steps if step.action == UNCHANGED)
     sender.resolve()
     todo, sent = _to_do(steps), list[Step]()
     for batch in sender.send(todo):
         sent += batch
         say(f"push: {len(sent)} resources sent")
     differing = sender.differing(sent) if sent else []
-    retracted = sum(step.action == RETRACT for step in sent)
-    written = sum(step.wanted.type != "Provenance" for step in sent) - retracted
-    return PushReport(
-        target=report.target,
-        plan=report.plan,
-        hash=report.hash,
+    places, refusals = sender.holdings.places, sender.refusals
+    retracted = sum(step.wanted.retract for step in sent)
+    written = sum(_is_result(step) for step in sent) - retracted
+    return msgspec.structs.replace(
+        report,
         applied=True,
         written=written,
-        unchanged=report.unchanged + len(todo) - written - retracted,
+        unchanged=report.unchanged + len(todo) - written - retracted - refusals.results,
         retracted=retracted,
+        refused=tuple(refusals.lines()),
+        kept=places.kept,
         differing=tuple(differing),
-        ids=tuple(step.wanted.place for step in sent),
+        ids=tuple(places.place(step.wanted.key) for step in sent),
     )
+
+
+def _is_result(step: Step) -> bool:
+    return step.wanted.type != "Provenance"
 
 
 # --- whether and where to ------------------------------------------------------------------------------
@@ -203,41 +225,23 @@ def _ready(folder: Path, plan: Plan) -> str:
     return plan.push.url
 
 
-def _check_target(plan: Plan, url: str, archive: Archive) -> None:
-    """The server that was pulled from is only written to where the plan says so."""
-    if plan.push.same_as_source:
-        return
+def _check_target(plan: Plan, url: str, archive: Archive) -> bool:
+    """Whether it is another server than the one pulled from, which is written to only by the plan's leave."""
     pull = archive.last_pull()
     sources = [plan.server.url, pull.base_url if pull else None]
-    if any(source and _same_server(url, source) for source in sources):
+    if not any(source and _same_server(url, source) for source in sources):
+        return True
+    if not plan.push.same_as_source:
         raise ConfigError(
             "push.url: this is the server that was pulled from; to write to it, set same_as_source = true"
         )
+    return False
 
 
 def _same_server(one: str, other: str) -> bool:
     if not other.startswith(("http://", "https://")):
         return False
     return Origin(one, allow_http=True).base.lower() == Origin(other, allow_http=True).base.lower()
-
-
-def _check_able(capability: dict[str, Any], where: str) -> None:
-    """Raises ServerUnfit where a server says that it cannot take what a push sends.
-
-    https://hl7.org/fhir/R4/capabilitystatement.html; what it does not say is tried.
-    """
-    for rest in capability.get("rest") or ():
-        verbs = [one.get("code") for one in rest.get("interaction") or ()]
-        if verbs and "transaction" not in verbs:
-            raise ServerUnfit(
-                f"{where} takes no transactions, so a push there could be cut in half: nothing was sent"
-            )
-        for one in rest.get("resource") or ():
-            if one.get("type") == "Observation" and one.get("updateCreate") is False:
-                raise ServerUnfit(
-                    f"{where} lets nobody choose the id of a new Observation (updateCreate): "
-                    "a result could be doubled, so nothing was sent"
-                )
 
 
 def protocol_hash(folder: Path) -> str:

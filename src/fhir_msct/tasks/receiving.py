@@ -4,7 +4,13 @@ from collections.abc import Iterator
 
 from fhir_msct.client.capability import Capability
 from fhir_msct.client.probes import Sign
+from fhir_msct.client.scopes import Access
 from fhir_msct.tasks.push import WRITTEN
+
+
+def access(base: str, source: str) -> Access:
+    """What a push wants to be allowed; a server that is not the source is asked for the patients."""
+    return Access(read=() if base == source else ("Patient",), write=WRITTEN)
 
 
 def signs(says: Capability) -> Iterator[Sign]:
@@ -14,7 +20,6 @@ def signs(says: Capability) -> Iterator[Sign]:
         if says.absent(type_) or (said is not None and said.interactions and not said.writes):
             yield Sign("push-read-only", type_)
         elif said is not None and said.update_create is False:
-            way = said.conditional_update or said.conditional_create
-            yield Sign("push-conditional" if way else "push-read-only", type_)
+            yield Sign("push-conditional" if said.conditional_create else "push-read-only", type_)
     if says.interactions and "transaction" not in says.interactions:
         yield Sign("push-no-transaction")

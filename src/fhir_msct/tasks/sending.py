@@ -1,37 +1,24 @@
 """Bringing a server to hold what was decided: write down the intent, send, read back.
 
 Whatever happens in between (a crash, an answer that never came, somebody else's change), the server is
-asked what it holds and the decision is taken again; so each resource is written once, or not at all.
+asked what it holds and the decision is taken again; so each resource is written once, or not at all. Of
+what a server refuses, everything else still lands.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-from msgspec import Raw
-
 from fhir_msct.archive import ledger
-from fhir_msct.client.bundle import etag_version
-from fhir_msct.client.failures import Declined, Unusable
-from fhir_msct.errors import Conflict, MappingError, ServerFailed, Unreachable
+from fhir_msct.client.failures import Declined
+from fhir_msct.errors import Conflict, MappingError
 from fhir_msct.mapping import gate, lineage
-from fhir_msct.records import Resource
-from fhir_msct.tasks.deciding import CONFLICT, CREATE, UNCHANGED, Decider, Step, Wanted
+from fhir_msct.tasks.batches import batches
+from fhir_msct.tasks.deciding import CREATE, UNCHANGED, Decider, Step, Wanted
+from fhir_msct.tasks.delivering import Delivery, now
+from fhir_msct.tasks.refusing import Refusals, may_be_one_entry, may_be_the_ids
 
 LARGEST = 100
 """Entries of one transaction."""
-
-TRIES = 5
-"""How often a transaction is decided again when the server changes under our hands."""
-
-GUARDED = 3
-"""How many of these tries name a version that no resource has, where none may be there yet."""
-
-_NEVER = "0"
-""""If-Match" with it creates what is absent and never overwrites, on every server that was measured; one that
-wants the resource to be there (RFC 9110) says 404 or 412, and gets the rest of the tries without it."""
 
 
 class Sender:
@@ -41,7 +28,9 @@ class Sender:
         """`protocol`: hash of plan and mappings; `own`: the study's own mappings folder."""
         self.decider, self.protocol, self.own = decider, protocol, own
         self.client, self.db, self.target = decider.client, decider.db, decider.target
-        self.guards = True
+        self.holdings = decider.holdings
+        self.delivery = Delivery(decider, self._with_provenance, self.refuse)
+        self.refusals = Refusals(self.db, self.target)
 
     def check(self, steps: Iterable[Step]) -> None:
         """Raises MappingError naming the first resource that is not valid FHIR, before anything is sent."""
@@ -53,62 +42,174 @@ class Sender:
                 )
 
     def send(self, steps: Sequence[Step]) -> Iterator[list[Step]]:
-        """Sends checked steps in their order, in transactions; yields what each has written.
+        """Sends checked steps in their order; yields what was written of them, with its Provenance.
 
-        Raises Conflict where the server turns out to hold something that is not ours, Unreachable or
-        ServerFailed where it could not be done to the end: running it again goes on from there.
+        What is refused alone is in `refusals` afterwards, and everything else is sent. Raises Conflict
+        where the server turns out to hold something that is not ours, Declined where it refuses
+        everything, Unreachable or ServerFailed where it could not be done to the end: running it again
+        goes on from there.
         """
-        for batch in _batches(self._groups(steps)):
-            yield self._transact(batch)
-
-    def settle(self, steps: Iterable[Step]) -> None:
-        """Writes down what the server was found to hold already."""
-        ledger.settle(self.db, self.target, [(step.operation, step.version) for step in steps])
+        for part in batches((step for step in steps if not step.wanted.derived), LARGEST):
+            yield from self._bring(part)
+        self.refusals.require_ground(self.client.origin)
+        results = [step for step in steps if step.wanted.derived and not self.refusals.hold_back(step)]
+        for part in _packed(results):
+            yield from self._bring(part)
 
     def resolve(self) -> None:
         """Ends what an interrupted push began: whether it arrived is asked of the server."""
-        for key, entry in ledger.entries(self.db, self.target).items():
-            if entry.state == ledger.INTENT:
-                held = self.decider.read(key)
-                operation = ledger.Operation(*key, entry.sha256, entry.goal)
-                if held is not None and self.decider.digest(held.body) == entry.sha256:
-                    ledger.settle(self.db, self.target, [(operation, held.version)])
-                elif held is None and key[0] == "Provenance":
-                    ledger.withdraw(self.db, self.target, [operation])
+        known = ledger.entries(self.db, self.target)
+        intents = {key: entry for key, entry in known.items() if entry.state == ledger.INTENT}
+        owing = ledger.owed(self.db, self.target)
+        found = self.holdings.look([self.holdings.remembered(key) for key in intents])
+        for key, entry in intents.items():
+            held, place = found.get(key), self.holdings.places.id(key)
+            operation = ledger.Operation(*key, entry.sha256, entry.goal)
+            if held is not None and self.decider.digest(held.body) == entry.sha256:
+                places = {key: place} if place else None
+                ledger.settle(self.db, self.target, [(operation, held.version)], places)
+            elif held is None and key[0] == "Provenance" and key[1] not in {one.id for one in owing}:
+                ledger.withdraw(self.db, self.target, [operation])
+        for owed in owing:
+            self.delivery.transactions = self.holdings.ability.transactions is True  # else nothing were owed
+            self._follow(owed)
+
+    def _follow(self, owed: ledger.Owed) -> None:
+        """Sends a Provenance after its result, if that arrived; else it will go with it, made anew."""
+        key = ("Observation", owed.about)
+        held = self.holdings.fetch([key]).get(key)
+        entry = ledger.entries(self.db, self.target).get(key)
+        arrived = held is not None and (
+            self.decider.digest(held.body) == owed.sha256
+            or (entry is not None and entry.state == ledger.APPLIED)
+        )
+        if not arrived:
+            ledger.withdraw(self.db, self.target, [ledger.Operation("Provenance", owed.id, "")])
+            return
+        for step in self.decider.again([self._new(Wanted("Provenance", owed.id, owed.body, "of 1 result"))]):
+            if step.action == UNCHANGED:
+                self.delivery.settle([step])
+            else:
+                self._provide(step)
 
     def refuse(self, steps: Sequence[Step]) -> None:
         """Writes down the conflicts and raises Conflict naming the first ones."""
         ledger.conflict(self.db, self.target, [step.operation for step in steps])
-        named = ", ".join(step.wanted.place for step in steps[:3])
+        if doubled := self.holdings.doubled:
+            several = "; ".join(" and ".join(places) for places in list(doubled.values())[:3])
+            raise Conflict(
+                f"{self.client.origin} holds {len(doubled)} of our resources more than once ({several}): two "
+                "pushes at the same time, or a copy; set all but one to entered-in-error, then push again"
+            )
+        named = ", ".join(self.holdings.places.place(step.wanted.key) for step in steps[:3])
         raise Conflict(
             f"{self.client.origin} holds {len(steps)} resources under our ids that do not carry our tag "
             f"({named}): they were not overwritten; find out whose they are, or change [study] id"
         )
 
     def differing(self, steps: Sequence[Step]) -> list[str]:
-        """Reads back what was written: the resources that do not say what was sent."""
+        """Reads back what was written: the resources that do not say what was sent.
+
+        On a server that chooses ids it is also searched for; raises Conflict for what is there twice.
+        """
+        found = self.holdings.derived() if len(steps) > 1 else {}
+        if self.holdings.assigns:
+            found |= self.holdings.seek([step.wanted for step in steps if step.wanted.key not in found])
+            if twice := [step for step in steps if step.wanted.key in self.holdings.doubled]:
+                self.refuse(twice)
+        equal = {
+            step.wanted.key
+            for step in steps
+            if (one := found.get(step.wanted.key)) and self.decider.digest(one.body) == step.sha256
+        }
+        left = [step for step in steps if step.wanted.key not in equal]  # a search may be behind
+        held = self.holdings.fetch([step.wanted.key for step in left])
         return [
-            step.wanted.place
-            for step, one in self._held(steps)
-            if one is None or self.decider.digest(one.body) != step.sha256
+            self.holdings.places.place(step.wanted.key)
+            for step in left
+            if (one := held.get(step.wanted.key)) is None or self.decider.digest(one.body) != step.sha256
         ]
 
-    def _held(self, steps: Sequence[Step]) -> list[tuple[Step, Resource | None]]:
-        """Each step with what the server holds now: by one search, and by reading what it does not show."""
-        ours = self.decider.ours() if len(steps) > 1 else {}
-        return [(step, ours.get(step.wanted.key) or self.decider.read(step.wanted.key)) for step in steps]
+    # --- one part after another, and what becomes of a refused one ----------------------------------------
 
-    def _groups(self, steps: Sequence[Step]) -> Iterator[list[Step]]:
-        """What belongs into one transaction: results of one subject, and their Provenance."""
-        yield from ([step] for step in steps if not step.wanted.derived)
-        places: dict[tuple[str, bool], list[Step]] = {}
-        for step in steps:
-            if step.wanted.derived:
-                places.setdefault((step.wanted.subject, step.wanted.retract), []).append(step)
-        for (subject, retracted), mine in places.items():
-            for start in range(0, len(mine), LARGEST - 1):
-                part = mine[start : start + LARGEST - 1]
-                yield [*part, self._provenance(part, subject, retracted)]
+    def _bring(self, part: list[Step]) -> Iterator[list[Step]]:
+        """Sends a part; of one that is refused its halves, down to the single resource that is."""
+        left = [part]
+        while left:
+            piece = [step for step in left.pop() if not self.holdings.kept_back(step.wanted)]
+            if not piece:
+                continue
+            if len(piece) > 1 and not self.delivery.transactions:
+                left += [[step] for step in reversed(piece)]
+                continue
+            batch = self._with_provenance(piece)
+            try:
+                delivered = self._deliver(batch)
+            except Declined as error:
+                if self._other_way(error, piece):
+                    left.append(piece)
+                    continue
+                if not may_be_one_entry(error):
+                    raise
+                ledger.withdraw(self.db, self.target, _provenances(batch))
+                if len(piece) > 1:
+                    half = len(piece) // 2
+                    left += [piece[half:], piece[:half]]
+                elif self.refusals.add(piece[0], error) and left:
+                    left = [one for one in (left[0][:-1], *left[1:], left[0][-1:]) if one]
+            else:
+                self.refusals.landed(delivered)
+                if delivered:
+                    yield delivered
+
+    def _other_way(self, error: Declined, piece: Sequence[Step]) -> bool:
+        """Whether the refusal says how this server wants it: it chooses ids, or takes no transactions."""
+        ability = self.holdings.ability
+        if error.status in (404, 405, 501) and ability.transactions is None and self.delivery.transactions:
+            self.delivery.transactions = False
+            return True
+        known = ledger.entries(self.db, self.target).values()
+        took_ours = any(entry.state == ledger.APPLIED for entry in known)
+        undecided = ability.takes_ids is None and not self.holdings.assigns and not took_ours
+        if undecided and may_be_the_ids(error) and any(step.action == CREATE for step in piece):
+            self.holdings.assigns = True
+            return True
+        return False
+
+    def _deliver(self, batch: list[Step]) -> list[Step]:
+        """All of it at once; without transactions a result, and right after it its Provenance.
+
+        Gives the steps as they were carried out; what somebody else had done before us is not among them.
+        """
+        *results, last = batch
+        if self.delivery.transactions or not results:
+            return self.delivery.until_known(batch)
+        (result,) = results
+        owed = ledger.Owed(last.wanted.id, last.body, result.wanted.id, result.sha256)
+        ledger.owe(self.db, self.target, owed)
+        written = self.delivery.until_known([result])
+        if written and written[0].sha256 == result.sha256:
+            return written + self._provide(last)
+        ledger.withdraw(self.db, self.target, [last.operation])
+        return written + [one for step in written for one in self._provide(self._with_provenance([step])[-1])]
+
+    def _provide(self, provenance: Step) -> list[Step]:
+        """Sends a Provenance whose result is there: refused, it stays owed, and the next push tries again."""
+        try:
+            return self.delivery.until_known([provenance])
+        except Declined as error:
+            if not may_be_one_entry(error):
+                raise
+            self.refusals.add(provenance, error)
+            return []
+
+    def _with_provenance(self, piece: Sequence[Step]) -> list[Step]:
+        """The steps, each group of results followed by the Provenance that goes with it."""
+        batch = [step for step in piece if not step.wanted.derived]
+        for (subject, retracted), mine in _groups(piece).items():
+            batch += [*mine, self._provenance(mine, subject, retracted)]
+        self.check(step for step in batch if step.wanted.type == "Provenance")
+        return batch
 
     def _provenance(self, steps: Sequence[Step], subject: str, retracted: bool) -> Step:
         study = self.decider.study
@@ -127,108 +228,34 @@ class Sender:
         body = lineage.provenance(
             study, targets, recorded=recorded, protocol=self.protocol, retracted=retracted
         )
-        wanted = Wanted("Provenance", own, body, f"of {len(steps)} results", subject)
-        return Step(CREATE, wanted, body, self.decider.digest(body))
+        return self._new(Wanted("Provenance", own, body, f"of {len(steps)} results", subject))
 
-    def _transact(self, batch: list[Step]) -> list[Step]:
-        """What was written: less than the batch where somebody else had done it before us."""
-        lost, written = 0, list[Step]()
-        for tried in range(1, TRIES + 1):
-            self.check(step for step in batch if step.wanted.type == "Provenance")
-            operations = [step.operation for step in batch]
-            ledger.intend(self.db, self.target, operations, now())
-            guarded = self.guards and tried <= GUARDED
-            try:
-                versions = _versions(self.client.transaction(_bundle(batch, guarded)), batch)
-            except (Declined, Unreachable, Unusable) as error:
-                race = _is_race(error, guarded)
-                if (_is_no(error) and not race) or (lost and not race):
-                    raise
-                lost += not race
-            else:
-                self.guards = guarded or (self.guards and not _has_new(batch))
-                ledger.settle(self.db, self.target, zip(operations, versions, strict=True))
-                return written + batch
-            batch, found = self._again(batch)
-            written += [] if race else found  # no answer came, and yet they are there: they are ours
-            if not batch:
-                return written
-            if tried > 1:
-                self.client.exchange.patience.sleep(self.client.exchange.patience.backoff(tried))
-        raise ServerFailed(f"{self.client.origin} keeps changing under our hands: run push again")
-
-    def _again(self, batch: list[Step]) -> tuple[list[Step], list[Step]]:
-        """What is still to be done, as the server stands now, and what it is found to hold.
-
-        A Provenance speaks of what its own push has written, so it is made again for what is left.
-        """
-        steps = [self.decider.step(step.wanted, held) for step, held in self._held(batch)]
-        if foreign := [step for step in steps if step.action == CONFLICT]:
-            self.refuse(foreign)
-        found = [step for step in steps if step.action == UNCHANGED]
-        left = [step for step in steps if step.action != UNCHANGED]
-        self.settle(found)
-        withdrawn = [step for step in left if step.wanted.type == "Provenance"]
-        ledger.withdraw(self.db, self.target, [step.operation for step in withdrawn])
-        todo = [step for step in left if step not in withdrawn]
-        return [step for group in self._groups(todo) for step in group], found
+    def _new(self, wanted: Wanted) -> Step:
+        return Step(CREATE, wanted, wanted.body, self.decider.digest(wanted.body))
 
 
-def now() -> str:
-    """The present moment as FHIR writes an instant; only a Provenance and the ledger ever hold it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _groups(steps: Iterable[Step]) -> dict[tuple[str, bool], list[Step]]:
+    """Results of one subject, which share a Provenance; those that are taken back have their own."""
+    groups: dict[tuple[str, bool], list[Step]] = {}
+    for step in steps:
+        if step.wanted.derived:
+            groups.setdefault((step.wanted.subject, step.wanted.retract), []).append(step)
+    return groups
 
 
-def _is_race(error: Exception, guarded: bool) -> bool:
-    """A version has changed since it was read: 409 on most servers, 412 on others."""
-    return isinstance(error, Declined) and error.status in ((404, 409, 412) if guarded else (409, 412))
+def _packed(steps: Iterable[Step]) -> Iterator[list[Step]]:
+    """Groups packed into transactions, each with room for the Provenance that goes with it."""
+    part: list[Step] = []
+    size = 0
+    for group in _groups(steps).values():
+        for some in batches(group, LARGEST - 1):
+            if part and size + len(some) + 1 > LARGEST:
+                yield part
+                part, size = [], 0
+            part, size = [*part, *some], size + len(some) + 1
+    if part:
+        yield part
 
 
-def _is_no(error: Exception) -> bool:
-    """The server has said no, so nothing was done; of any other failure that is unknown."""
-    return isinstance(error, Declined) and error.status < 500
-
-
-def _has_new(batch: Iterable[Step]) -> bool:
-    return any(step.version is None for step in batch)
-
-
-def _batches(groups: Iterable[list[Step]]) -> Iterator[list[Step]]:
-    """Groups packed into transactions, in order; what others refer to is sent before them, alone."""
-    batch: list[Step] = []
-    for group in groups:
-        if batch and (len(batch) + len(group) > LARGEST or _is_derived(batch) != _is_derived(group)):
-            yield batch
-            batch = []
-        batch = [*batch, *group]
-    if batch:
-        yield batch
-
-
-def _is_derived(group: Sequence[Step]) -> bool:
-    return group[0].wanted.derived
-
-
-def _bundle(batch: Iterable[Step], guarded: bool) -> bytes:
-    entries = []
-    for step in batch:
-        request = {"method": "PUT", "url": step.wanted.place}
-        if step.version or guarded:
-            request["ifMatch"] = f'W/"{step.version or _NEVER}"'
-        entries.append({"resource": Raw(step.body), "request": request})
-    return msgspec.json.encode({"resourceType": "Bundle", "type": "transaction", "entry": entries})
-
-
-def _versions(answer: bytes, batch: Sequence[Step]) -> list[str | None]:
-    """The new version of each entry, matched by position and location; Unusable where they disagree."""
-    tree = json.loads(answer)
-    responses = [entry.get("response") or {} for entry in tree.get("entry") or ()]
-    if len(responses) != len(batch):
-        raise Unusable("shape", "[transaction]: the answer has another number of entries")
-    versions = []
-    for step, response in zip(batch, responses, strict=True):
-        location = str(response.get("location") or step.wanted.place)
-        if step.wanted.place not in location or not str(response.get("status", "")).startswith("2"):
-            raise Unusable("shape", f"[transaction]: no answer that fits {step.wanted.place}")
-        versions.append(location.partition("/_history/")[2] or etag_version(response.get("etag")))
-    return versions
+def _provenances(batch: Iterable[Step]) -> list[ledger.Operation]:
+    return [step.operation for step in batch if step.wanted.type == "Provenance"]

@@ -45,18 +45,27 @@ def recorded(report: RecordsReport, folder: Path) -> Iterator[str]:
 def pushed(report: PushReport, folder: Path) -> Iterator[str]:
     """What was written; before that, the plan and the command that writes exactly it."""
     if report.applied:
-        equal = (
-            "read back equal" if report.read_back_equal else f"{len(report.differing)} READ BACK DIFFERENT"
-        )
-        yield f"{report.written} written, {report.retracted} retracted, {report.unchanged} unchanged; {equal}"
+        equal = f"{len(report.differing)} READ BACK DIFFERENT" if report.differing else "read back equal"
+        refused = f", {len(report.refused)} REFUSED" if report.refused else ""
+        counts = f"{report.written} written, {report.retracted} retracted, {report.unchanged} unchanged"
+        yield f"{counts}{refused}; {equal}"
+        yield from (f"REFUSED: {line}" for line in report.refused)
+        yield from _kept(report)
         return
     yield from report.plan[:SHOWN]
     if len(report.plan) > SHOWN:
         yield f"... and {len(report.plan) - SHOWN} more"
     counts = f"{report.written} to write, {report.retracted} to retract, {report.unchanged} unchanged"
     yield f"to {report.target}: {counts}"
+    yield from _kept(report)
     if report.written or report.retracted:
         yield f"to write exactly this: fhir-msct push {folder} --apply {report.hash}"
+
+
+def _kept(report: PushReport) -> Iterator[str]:
+    if report.kept:
+        count = len(report.kept)
+        yield f"{count} values entered by hand stay here: this server chooses the ids of new resources"
 
 
 def loaded(report: LoadReport, folder: Path) -> Iterator[str]:
@@ -100,6 +109,12 @@ def require_complete(report: PullReport, folder: Path) -> None:
 def require_pushed(report: PushReport) -> None:
     """Raises Conflict for what is not ours, ServerFailed where the server holds other than was sent."""
     if report.conflicts:
-        raise Conflict(f"not ours, so not overwritten: {', '.join(report.conflicts)}")
+        named = ", ".join(report.conflicts)
+        raise Conflict(f"not ours, or there more than once, so not overwritten: {named}")
+    if report.refused:
+        raise ServerFailed(
+            f"{len(report.refused)} refused by the server, everything else is there: "
+            f"{'; '.join(report.refused[:3])}; what is refused is tried again by the next push"
+        )
     if report.differing:
         raise ServerFailed(f"not as it was sent, when read back: {', '.join(report.differing)}")

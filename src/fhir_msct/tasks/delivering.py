@@ -1,0 +1,146 @@
+"""One request that writes, until it is known what became of it.
+
+The intent is in the ledger before it leaves. Where no answer comes, or the server has changed under our
+hands, the server is asked what it holds and what is left is decided again.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+from fhir_msct.archive import ledger
+from fhir_msct.client.failures import Declined, Unusable
+from fhir_msct.errors import ServerFailed, Unreachable
+from fhir_msct.tasks.deciding import CONFLICT, UNCHANGED, Decider, Step
+from fhir_msct.tasks.entries import Done, Entries
+
+TRIES = 5
+"""How often a request is decided again when the server changes under our hands."""
+
+GUARDED = 3
+"""How many of these tries name a version that no resource has, where none may be there yet."""
+
+NEVER = "0"
+""""If-Match" with it creates what is absent and never overwrites, on every server that was measured; one that
+wants the resource to be there (RFC 9110) says 404 or 412, and gets the rest of the tries without it."""
+
+
+class Delivery:
+    """Writes to one server: transactions where it takes them (`transactions`), else one at a time."""
+
+    def __init__(
+        self,
+        decider: Decider,
+        with_provenance: Callable[[Sequence[Step]], list[Step]],
+        refuse: Callable[[Sequence[Step]], None],
+    ) -> None:
+        """`refuse` is told of what turns out not to be ours, and raises Conflict."""
+        self._decider, self._with_provenance, self._refuse = decider, with_provenance, refuse
+        self._guards = True
+        self._client, self._db, self._target = decider.client, decider.db, decider.target
+        self._holdings, self._entries = decider.holdings, Entries(decider.holdings)
+        self.transactions = self._holdings.ability.transactions is not False
+
+    def until_known(self, batch: list[Step]) -> list[Step]:
+        """Returns when the server holds all of it: what was written, as it was last decided.
+
+        That is less than the batch where somebody else had done it before us. Raises Declined where the
+        server says no and holds nothing of it, Unreachable or Unusable where that is not known,
+        ServerFailed where the server keeps changing.
+        """
+        lost, written = 0, list[Step]()
+        for tried in range(1, TRIES + 1):
+            ledger.intend(self._db, self._target, [step.operation for step in batch], now())
+            guarded, race = self._guards and tried <= GUARDED, True
+            try:
+                done = self._sent(batch, guarded)
+            except (Declined, Unreachable, Unusable) as error:
+                race = _is_race(error, guarded)
+                if not race and (lost or _is_no(error)):
+                    raise
+                lost += not race
+            else:
+                self._guards = guarded or (self._guards and all(step.held for step in batch))
+                left = self._settled(batch, done)
+                written += [step for step in batch if step not in left]
+                batch = left
+            batch, found = self._again(batch) if batch else ([], [])
+            written += [] if race else found  # no answer came, and yet they are there: they are ours
+            if not batch:
+                return written
+            if tried > 1:
+                self._client.exchange.patience.sleep(self._client.exchange.patience.backoff(tried))
+        raise ServerFailed(f"{self._client.origin} keeps changing under our hands: run push again")
+
+    def settle(self, steps: Iterable[Step]) -> None:
+        """Writes down what the server was found to hold already, and where."""
+        steps = list(steps)
+        places = {step.wanted.key: self._holdings.places.id(step.wanted.key) for step in steps}
+        chosen = {key: server_id for key, server_id in places.items() if server_id is not None}
+        ledger.settle(self._db, self._target, [(step.operation, step.version) for step in steps], chosen)
+
+    def _sent(self, batch: Sequence[Step], guarded: bool) -> list[Done]:
+        guard = NEVER if guarded else None
+        if self.transactions:
+            answer = self._client.transaction(self._entries.transaction(batch, guard))
+            return self._entries.done(answer, batch)
+        return [self._alone(step, guard) for step in batch]
+
+    def _alone(self, step: Step, guard: str | None) -> Done:
+        body, kind = self._entries.body(step), step.wanted.type
+        if new := self._entries.creates(step):
+            answer = self._client.create(kind, body, if_none_exist=self._entries.condition(step))
+        else:
+            own = self._holdings.places.id(step.wanted.key) or step.wanted.id
+            answer = self._client.put(kind, own, body, if_match=step.version or guard)
+        if answer.status in (409, 412):
+            raise Declined(answer.status, (), f"{kind}/[id]: the server says {answer.status}")
+        if new and answer.id is None:
+            raise Unusable("shape", f"{kind}: the server does not say which id it chose")
+        if answer.version is None:  # a success that says nothing of what it did may be a proxy's
+            raise Unusable("shape", f"{kind}: the server does not say which version it wrote")
+        return Done(answer.id if new else None, answer.version, found=new and answer.status != 201)
+
+    def _settled(self, batch: Sequence[Step], done: Sequence[Done]) -> list[Step]:
+        """Settles what was written; gives what was found there instead, and may say something else."""
+        places = {}
+        for step, one in zip(batch, done, strict=True):
+            if one.server_id is not None:
+                places[step.wanted.key] = one.server_id
+                self._holdings.places.learn(step.wanted.key, one.server_id)
+        written = [
+            (step.operation, one.version) for step, one in zip(batch, done, strict=True) if not one.found
+        ]
+        ledger.settle(self._db, self._target, written, places)
+        return [step for step, one in zip(batch, done, strict=True) if one.found]
+
+    def _again(self, batch: list[Step]) -> tuple[list[Step], list[Step]]:
+        """What is still to be done, as the server stands now, and what it is found to hold.
+
+        A Provenance speaks of what its own push has written, so it is made again for what is left.
+        """
+        steps = self._decider.again(batch)
+        if foreign := [step for step in steps if step.action == CONFLICT]:
+            self._refuse(foreign)
+        found = [step for step in steps if step.action == UNCHANGED]
+        left = [step for step in steps if step.action != UNCHANGED]
+        self.settle(found)
+        withdrawn = [step for step in left if step.wanted.type == "Provenance"]
+        if not withdrawn or len(batch) == 1:
+            return left, found
+        ledger.withdraw(self._db, self._target, [step.operation for step in withdrawn])
+        return self._with_provenance([step for step in left if step not in withdrawn]), found
+
+
+def now() -> str:
+    """The present moment as FHIR writes an instant; only a Provenance and the ledger ever hold it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _is_race(error: Exception, guarded: bool) -> bool:
+    """A version has changed since it was read: 409 on most servers, 412 on others."""
+    return isinstance(error, Declined) and error.status in ((404, 409, 412) if guarded else (409, 412))
+
+
+def _is_no(error: Exception) -> bool:
+    """The server has said no, so nothing was done; of any other failure that is unknown."""
+    return isinstance(error, Declined) and error.status < 500

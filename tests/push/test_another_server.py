@@ -1,0 +1,94 @@
+"""Pushing to another server than the one pulled from: the people must be there, and be the same."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fhir_msct.errors import Conflict, UsageError
+from fhir_msct.sandbox.server import Sandbox
+from push.small_trial import Tree, Trial, lines, resources
+from push.wires import Wire
+
+MRN, OTHER = "urn:hospital:mrn", "urn:registry:id"
+
+
+@pytest.fixture
+def other() -> Iterator[Sandbox]:
+    with Sandbox() as server:
+        yield server
+
+
+@pytest.fixture
+def elsewhere(trial: Trial, other: Sandbox) -> Trial:
+    """The computed trial, to be pushed to the other server."""
+    path = trial.folder / "study.toml"
+    text = path.read_text("utf-8").replace("same_as_source = true\n", "")
+    before, after = (f'[push]\nurl = "{server.url}"' for server in (trial.server, other))
+    path.write_text(text.replace(before, after), "utf-8")
+    trial.compute()
+    return trial
+
+
+def people(**identifiers: list[Tree]) -> list[Tree]:
+    """The trial's patients, with identifiers."""
+    patients = [tree for tree in resources() if tree["resourceType"] == "Patient"]
+    return [tree | {"identifier": identifiers.get(tree["id"], [])} for tree in patients]
+
+
+def test_another_server_is_written_to_and_the_source_is_not(elsewhere: Trial, other: Sandbox) -> None:
+    other.load(lines(people()))
+    before = elsewhere.server.versions
+    report = elsewhere.push()
+    assert elsewhere.server.versions == before
+    assert len(other.dump("Observation")) == len(elsewhere.answers())
+    assert report.read_back_equal
+    assert elsewhere.push().written == 0
+
+
+def test_results_of_people_who_are_not_there_are_not_written(elsewhere: Trial, other: Sandbox) -> None:
+    other.load(lines([one for one in people() if one["id"] == "bert"]))
+    before = other.versions
+    for apply in (False, True):
+        with pytest.raises(UsageError, match="does not hold Patient/anna, whom") as raised:
+            elsewhere.push(apply=apply)
+        assert raised.value.exit_code == 3
+    assert other.versions == before
+
+
+@pytest.mark.parametrize(
+    ("theirs", "same"),
+    [
+        ([{"system": MRN, "value": "1"}], True),
+        ([{"system": MRN, "value": "2"}], False),
+        ([{"system": MRN, "value": "2"}, {"system": MRN, "value": "1"}], True),
+        ([{"system": OTHER, "value": "2"}], True),
+        ([], True),
+    ],
+)
+def test_the_same_id_with_another_identifier_is_another_person(
+    tmp_path: Path, server: Sandbox, other: Sandbox, theirs: list[Tree], same: bool
+) -> None:
+    anna = [{"system": MRN, "value": "1"}]
+    server.load(lines(people(anna=anna, bert=[])))
+    trial = Trial(tmp_path / "study", server, settings=f'[push]\nurl = "{other.url}"\n')
+    trial.pull()
+    trial.compute()
+    other.load(lines(people(anna=theirs)))
+    before = other.versions
+    if same:
+        assert trial.push().read_back_equal
+        return
+    with pytest.raises(Conflict, match="another person as Patient/anna: ") as raised:
+        trial.push()
+    assert raised.value.exit_code == 4
+    assert other.versions == before
+
+
+def test_the_source_itself_is_not_asked_for_its_patients(trial: Trial) -> None:
+    with Wire() as wire:
+        trial.push(transport=wire)
+    bodies = [json.loads(one.content) for one in wire.sent if one.method == "POST"]
+    urls = [entry["request"]["url"] for body in bodies for entry in body["entry"]]
+    assert not any("Patient/" in url for url in urls + [str(one.url) for one in wire.sent])
