@@ -6,11 +6,11 @@ from pathlib import Path
 import typer
 from typer.exceptions import TyperException
 
-from fhir_msct.cli import study, tools  # importing them makes the commands, in the order of --help
+from fhir_msct.cli import demo, study, tools  # importing them makes the commands, in the order of --help
 from fhir_msct.cli.command import app, say
 from fhir_msct.errors import MsctError, UsageError, exit_code
 
-__all__ = ["app", "main", "study", "tools"]
+__all__ = ["app", "demo", "main", "study", "tools"]
 
 
 def main() -> None:

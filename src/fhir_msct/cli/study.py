@@ -5,22 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fhir_msct.cli.command import AsJson, Folder, app, say, show, typed
-
-
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put the study.")] = Path(
-        "demo-study"
-    ),
-) -> None:
-    """The whole story on the synthetic trial, on a FHIR server of its own.
-
-    Example: fhir-msct demo
-    """
-    from fhir_msct.tasks.demo import demo as run_demo
-
-    typer.echo(run_demo(folder, command=typed(), say=say))
+from fhir_msct.cli.command import AsJson, Folder, app, say, show
 
 
 @app.command()

@@ -15,8 +15,6 @@ from fhir_msct.client.rest import Answer, Client
 LARGEST = 100
 """Entries of one batch."""
 
-GONE = (404, 410)
-
 
 class One(Struct, frozen=True):
     """One resource that is asked for, or to be deleted in the version that was seen."""

@@ -46,6 +46,8 @@ class Marked(httpx.BaseTransport):
         """`noted` is called before a request leaves, `answered` when the server has answered it."""
         self._base, self._run = httpx.URL(base_url.rstrip("/")), run
         self._noted, self._answered = noted, answered
+        self.latest: Sequence[Writing] = ()
+        """What the latest request writes, in its order."""
         self._inner = inner or httpx.HTTPTransport(**Network().options(), trust_env=False)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -54,6 +56,7 @@ class Marked(httpx.BaseTransport):
         if request.method in ("GET", "HEAD", "DELETE") or path is None or path.endswith("_search"):
             return self._inner.handle_request(request)
         content, writings = self._marked(request.method, path, request.read())
+        self.latest = writings
         self._noted(writings)
         headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"content-length"]
         answer = self._inner.handle_request(

@@ -28,6 +28,7 @@ INPUT_VERSION = "urn:fhir-msct:input-version"
 ENTRY = "urn:fhir-msct:entry"
 TOOL = "fhir-msct"
 SETTLED = ("final", "amended", "corrected")
+RUN = re.compile(r"demo-[a-z2-7]{8}")
 
 _exact = msgspec.json.Decoder(float_hook=lambda text: Raw(text.encode()))
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
@@ -44,10 +45,14 @@ class Input(Struct, frozen=True):
     """Entered by hand and sent by us: its version on a server is of our own making, and says nothing."""
 
 
-def identity(*parts: str | int) -> str:
-    """The id of what these parts name: `msct-` and 32 of a-z 2-7."""
-    named = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
-    return "msct-" + base64.b32encode(hashlib.sha256(named.encode()).digest())[:32].decode().lower()
+def identity(kind: str, study: str, *parts: str | int) -> str:
+    """The id of what these parts of a study name: `msct-` and 32 of a-z 2-7.
+
+    A demo on somebody's server is a study called `demo-` and 8 of a-z 2-7: its ids begin with that name.
+    """
+    named = json.dumps((kind, study, *parts), ensure_ascii=False, separators=(",", ":"))
+    prefix = f"{study}-" if RUN.fullmatch(study) else "msct-"
+    return prefix + base64.b32encode(hashlib.sha256(named.encode()).digest())[:32].decode().lower()
 
 
 def system(study: str) -> str:

@@ -9,9 +9,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from fhir_msct import data
 from fhir_msct import plan as protocol
+from fhir_msct.archive.guest_book import uncleaned
+from fhir_msct.client.origin import shown
 from fhir_msct.client.rest import Client
 from fhir_msct.errors import ServerFailed, UsageError
 from fhir_msct.mapping import outgoing
@@ -35,33 +38,39 @@ def demo(folder: Path, *, command: str = "fhir-msct", say: Say) -> str:
 
     `command` is what the reader has to type to run the tool again.
 
-    Raises UsageError for a folder that holds something else.
+    Raises UsageError for a folder that holds something else, or a run whose resources are still on
+    somebody's server.
     """
     from fhir_msct.sandbox.server import Sandbox
 
-    _prepare(folder)
+    prepare(folder, command)
     with Sandbox() as server:
         server.load(resources(data.fixtures() / "resources"))
         say(f"the synthetic trial is on a FHIR server at {server.url}")
-        _write(folder / "study.toml", filled(_fixture_plan(), server.url))
-        return _story(folder, protocol.load(folder), command, say=say)
+        write(folder / "study.toml", filled(fixture_plan(), server.url))
+        plan = protocol.load(folder)
+        pulled = compute(folder, plan, say=say)
+        told = [*push_twice(folder, plan, say=say), read_back(folder, plan)]
+        then = _next(folder, command)
+        return report.first_screen(folder, plan, pull=pull_lines(pulled), push=told, then=then)
 
 
-def _story(folder: Path, plan: Plan, command: str, *, say: Say) -> str:
-    """From server to server; the screen at the end."""
-    pulled = pull.pull(folder, plan, Mapping.load(folder, plan).wanted(), say=say)
+def compute(folder: Path, plan: Plan, *, transport: Any = None, say: Say) -> pull.PullReport:
+    """From the server to the report; what the pull brought."""
+    wanted = Mapping.load(folder, plan).wanted()
+    pulled = pull.pull(folder, plan, wanted, transport=transport, say=say)
     records.records(folder, plan, say=say)
     outcomes.outcomes(folder, plan, say=say)
     report.report(folder, plan, say=say)
-    first = push.push(folder, plan, apply=True, say=say)
-    again = push.push(folder, plan, apply=True, say=say)
-    return report.first_screen(
-        folder,
-        plan,
-        pull=_pull_lines(pulled),
-        push=[*_push_lines(first, again), _read_back(folder, plan)],
-        then=_next(folder, command),
-    )
+    return pulled
+
+
+def push_twice(folder: Path, plan: Plan, *, transport: Any = None, say: Say) -> list[str]:
+    """Back to the server, and once more, which shall find nothing to write: the lines that say so."""
+    first = push.push(folder, plan, apply=True, transport=transport, say=say)
+    again = push.push(folder, plan, apply=True, transport=transport, say=say)
+    equal = "read back equal" if first.read_back_equal else f"{len(first.differing)} READ BACK DIFFERENT"
+    return [f"{first.written} resources written to {first.target}; {equal}; again: {again.written} written"]
 
 
 def resources(folder: Path) -> Iterator[bytes]:
@@ -85,31 +94,47 @@ def filled(plan: str, url: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _fixture_plan() -> str:
+def fixture_plan() -> str:
+    """The text of the synthetic trial's study.toml, which names no server."""
     return (data.fixtures() / "study.toml").read_text(encoding="utf-8")
 
 
-def _prepare(folder: Path) -> None:
+def check_free(folder: Path, command: str) -> None:
+    """Returns for a folder that a demo may use; raises UsageError (Locked while a demo is at work there)."""
+    if server := uncleaned(folder):
+        raise UsageError(
+            f"{folder}: an earlier demo may have left resources on {shown(server)}, and only this folder "
+            f"knows which: run `{command} demo {folder} --clean` first"
+        )
+    try:
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+            raise UsageError(f"{folder} is not empty and was not made by the demo: name another folder")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be read: {error.strerror}; name another folder") from error
+
+
+def prepare(folder: Path, command: str) -> None:
     """An empty folder with the marker in it; only what a demo made is replaced."""
+    check_free(folder, command)
     try:
         if folder.is_dir() and any(folder.iterdir()):
-            if not (folder / MARKER).is_file():
-                raise UsageError(f"{folder} is not empty and was not made by the demo: name another folder")
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}; name another folder") from error
-    _write(folder / MARKER, "Made by `fhir-msct demo`, which replaces this folder when it runs again.\n")
+    write(folder / MARKER, "Made by `fhir-msct demo`, which replaces this folder when it runs again.\n")
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Writes a file of the demo's own; raises UsageError."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _pull_lines(pulled: pull.PullReport) -> list[str]:
+def pull_lines(pulled: pull.PullReport) -> list[str]:
+    """What a pull brought, for the screen."""
     same = "=" if pulled.received == pulled.counted else "BUT"
     counted = "not counted" if pulled.counted is None else f"{pulled.counted} counted"
     proof = "complete" if pulled.complete else f"NOT COMPLETE: {'; '.join(pulled.problems)}"
@@ -117,12 +142,7 @@ def _pull_lines(pulled: pull.PullReport) -> list[str]:
     return [f"{received} {same} {counted} on the server; {proof}"]
 
 
-def _push_lines(first: push.PushReport, again: push.PushReport) -> list[str]:
-    equal = "read back equal" if first.read_back_equal else f"{len(first.differing)} READ BACK DIFFERENT"
-    return [f"{first.written} resources written to {first.target}; {equal}; again: {again.written} written"]
-
-
-def _read_back(folder: Path, plan: Plan) -> str:
+def read_back(folder: Path, plan: Plan, *, transport: Any = None) -> str:
     """One pushed change, asked of the server and compared with the file.
 
     Raises ServerFailed when the server does not hold it.
@@ -132,7 +152,7 @@ def _read_back(folder: Path, plan: Plan) -> str:
     row = next(row for row in rows if row.status == "value" and row.endpoint in changes)
     visit = changes[row.endpoint].avisit
     own = outgoing.identity("outcome", plan.study.id, row.usubjid, row.endpoint, row.course, visit)
-    with Client(plan.push.url or "") as client:
+    with Client(plan.push.url or "", transport=transport) as client:
         held = client.read("Observation", own)
     tree = json.loads(held.body, parse_float=Decimal, parse_int=Decimal) if held else {}
     if tree.get("valueQuantity", {}).get("value") != Decimal(row.value):
@@ -143,13 +163,19 @@ def _read_back(folder: Path, plan: Plan) -> str:
 
 def _next(folder: Path, command: str) -> list[str]:
     """What to type next; all of it works without the server, which is gone."""
-    lines = {
-        f"{folder / report.NAME}": "the whole report: open it in a browser",
-        f"{command} records {folder}": f"after a change in {folder / 'study.toml'}: read again,",
-        f"{command} outcomes {folder}": "... compute again,",
-        f"{command} report {folder}": "... and report: this screen and report.html",
-        f"{command} init my-trial": "a study of your own: then edit my-trial/study.toml",
-        f"{command} sandbox --trial": "the same server again, to look at",
-    }
+    return in_columns(
+        {
+            f"{folder / report.NAME}": "the whole report: open it in a browser",
+            f"{command} records {folder}": f"after a change in {folder / 'study.toml'}: read again,",
+            f"{command} outcomes {folder}": "... compute again,",
+            f"{command} report {folder}": "... and report: this screen and report.html",
+            f"{command} init my-trial": "a study of your own: then edit my-trial/study.toml",
+            f"{command} sandbox --trial": "the same server again, to look at",
+        }
+    )
+
+
+def in_columns(lines: dict[str, str]) -> list[str]:
+    """What to type, and beside it what that does."""
     width = max(map(len, lines)) + 2
     return [f"{line.ljust(width)}{why}" for line, why in lines.items()]

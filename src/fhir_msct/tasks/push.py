@@ -21,6 +21,7 @@ from fhir_msct.client.origin import Origin
 from fhir_msct.client.scopes import Access
 from fhir_msct.errors import ConfigError, UsageError
 from fhir_msct.plan import Plan
+from fhir_msct.tasks.as_guest import wire_of
 from fhir_msct.tasks.deciding import CONFLICT, RETRACT, UNCHANGED, Decider, Step, Wanted
 from fhir_msct.tasks.holdings import Ability
 from fhir_msct.tasks.same_people import require_same_people
@@ -89,15 +90,13 @@ def push(
     what is not ours or is there twice, and what the client raises.
     """
     url = _ready(folder, plan)
-    with Archive.open(folder) as archive:
+    with Archive.open(folder) as archive, wire_of(folder, url, transport) as wire:
         elsewhere = _check_target(plan, url, archive)
         shall = list(wanted(folder, plan, archive))
         types = tuple(sorted({*WRITTEN, *(one.type for one in shall)}))
         access = Access(read=("Patient",) if elsewhere else (), write=types)
         known = token_places.known(archive, url.rstrip("/"))
-        with connect(
-            url, plan, access=access, pushing=True, transport=transport, tokens_from=known
-        ) as client:
+        with connect(url, plan, access=access, pushing=True, transport=wire, tokens_from=known) as client:
             ability = Ability.said(client.metadata(), types, str(client.origin))
             token_places.keep(archive, client.base_url, client.tokens_from)
             people = {one.id: one.body for one in archive.current("Patient") if one.id} if elsewhere else None

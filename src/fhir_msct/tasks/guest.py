@@ -1,0 +1,249 @@
+"""The demo on a server that others use: looked at first, then written to under a run's own ids and tag.
+
+Whatever happens, `tasks/clearing.py` takes all of it away again.
+"""
+
+import base64
+import math
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fhir_msct import data
+from fhir_msct import plan as protocol
+from fhir_msct.archive.guest_book import GuestBook
+from fhir_msct.client.connect import user_agent
+from fhir_msct.client.exchange import GUEST_CONNECTIONS, GUEST_REQUESTS
+from fhir_msct.client.failures import Declined
+from fhir_msct.client.many import LARGEST, Many, One
+from fhir_msct.client.marking import RUNS
+from fhir_msct.client.origin import Origin
+from fhir_msct.client.rest import Client
+from fhir_msct.client.retry import Patience
+from fhir_msct.errors import Conflict, MsctError, ServerUnfit
+from fhir_msct.plan import Plan
+from fhir_msct.tasks import demo, report
+from fhir_msct.tasks.as_guest import marked
+from fhir_msct.tasks.loading import Loader, bundles
+from fhir_msct.tasks.pull import PullReport
+from fhir_msct.tasks.trial_copy import Key, Original, originals
+
+if TYPE_CHECKING:
+    import httpx
+
+PACE = f"at most {GUEST_REQUESTS:g} a second and {GUEST_CONNECTIONS} at once"
+"""What a server that is not this machine is asked to bear."""
+
+IDENTIFIERS = "https://example.org/fhir/sid/synthetic-mrn"
+"""What the invented patients are called by, whatever ids they have on a server."""
+
+Say = Callable[[str], None]
+Confirm = Callable[[str], None]
+"""Returns when somebody means this host; raises UsageError."""
+
+
+def guest_demo(
+    folder: Path,
+    url: str,
+    *,
+    run: str | None = None,
+    command: str = "fhir-msct",
+    confirm: Confirm,
+    transport: "httpx.BaseTransport | None" = None,
+    patience: Patience | None = None,
+    say: Say,
+) -> str:
+    """The first screen of the synthetic trial, computed from this server and written back to it.
+
+    Raises ConfigError and UsageError for address and folder, ServerUnfit and Conflict for a server where
+    nothing was written, and where it stopped half way what stopped it: the guest book in the folder knows
+    what is on the server then.
+    """
+    origin = Origin(url)
+    demo.check_free(folder, command)
+    trial, run = originals(demo.resources(data.fixtures() / "resources")), run or _named()
+    say(_announced(origin, trial, run))
+    if not origin.is_loopback:
+        confirm(origin.host)
+    with guest_client(origin.base, run, transport, patience) as client:
+        choose = _arrive(client, run, trial)
+    demo.prepare(folder, command)
+    try:
+        ids = _load(folder, origin, run, trial, choose, transport, patience, say)
+        return _story(folder, origin, trial, ids, command, transport, say)
+    except BaseException:
+        say(f"what the demo wrote is still on {origin.host}: `{command} demo {folder} --clean` removes it")
+        raise
+
+
+def guest_client(
+    base: str, run: str, transport: "httpx.BaseTransport | None", patience: Patience | None
+) -> Client:
+    """A client that says which run it is."""
+    return Client(base, transport=transport, user_agent=user_agent(run), patience=patience)
+
+
+def takes_batches(capability: dict[str, Any]) -> bool:
+    """Whether a server may take batches: what it does not say is tried."""
+    verbs = _verbs(capability)
+    return not verbs or "batch" in verbs
+
+
+def _named() -> str:
+    return f"demo-{base64.b32encode(secrets.token_bytes(5)).decode().lower()}"
+
+
+def _announced(origin: Origin, trial: Sequence[Original], run: str) -> str:
+    number, sent = len({one.key for one in trial}), len([*bundles(trial)])
+    asked = 2 + math.ceil(number / LARGEST)
+    return (
+        f"the synthetic trial goes to {origin}: {number} resources, each with the tag {RUNS}|{run}; "
+        f"{asked} requests to look first, {sent} transactions of at most {LARGEST}, 40 to 100 requests "
+        f"to pull it and 10 to write back, {PACE}"
+    )
+
+
+# --- before anything is written ------------------------------------------------------------------------
+
+
+def _arrive(client: Client, run: str, trial: Sequence[Original]) -> bool:
+    """Looks whether the server is one for a guest; whether it may take ids of our choice.
+
+    Raises ServerUnfit where what was written could not be found by its tag, or not be written whole;
+    Conflict where something is there under an id of ours.
+    """
+    capability = client.metadata()
+    verbs = _verbs(capability)
+    if verbs and "transaction" not in verbs:
+        raise ServerUnfit(f"{client.origin} takes no transactions: nothing was written")
+    _check_tags(client, run)
+    many = Many(client, batches=takes_batches(capability))
+    keys = sorted({(one.type, f"{run}-{one.id}") for one in trial})
+    there = [one for one, answer in read(many, keys).items() if answer is not None]
+    if there:
+        raise Conflict(
+            f"{client.origin} holds {len(there)} resources under ids that this demo would use "
+            f"({there[0][0]}/{there[0][1]}), and they are not its own: nothing was written"
+        )
+    types = [one for rest in capability.get("rest") or () for one in rest.get("resource") or ()]
+    return not any(one.get("updateCreate") is False for one in types if one.get("type") == "Patient")
+
+
+def _check_tags(client: Client, run: str) -> None:
+    """Asks for a tag that nothing has: a server that then shows something does not mind `_tag` at all."""
+    why = f"{client.origin} {{}}: what a demo wrote there could not be found again, so nothing was written"
+    try:
+        page = next(client.search("Patient", {"_tag": f"{RUNS}|{run}", "_count": str(LARGEST)}))
+    except Declined as error:
+        if error.status in (401, 403) or error.status >= 500:
+            raise
+        raise ServerUnfit(why.format(f"refuses to search by _tag ({error.status})")) from None
+    if page.resources or page.total:
+        raise ServerUnfit(why.format("ignores _tag in a search"))
+
+
+def read(many: Many, keys: Sequence[Key]) -> dict[Key, bytes | None]:
+    """What the server holds of each resource now; None for what it says is not there, or no longer.
+
+    Raises MsctError where it says anything else.
+    """
+    found: dict[Key, bytes | None] = {}
+    for start in range(0, len(keys), LARGEST):
+        part = keys[start : start + LARGEST]
+        for key, answer in zip(part, many.read([One(*key) for key in part]), strict=True):
+            if answer.status not in (200, 404, 410):
+                raise MsctError(
+                    f"{key[0]}/{key[1]}: the server says {answer.status} to a read: run this again"
+                )
+            found[key] = answer.body if answer.status == 200 else None
+    return found
+
+
+def _verbs(capability: dict[str, Any]) -> set[Any]:
+    rests = capability.get("rest") or ()
+    return {one.get("code") for rest in rests for one in rest.get("interaction") or ()}
+
+
+# --- the story -----------------------------------------------------------------------------------------
+
+
+def _load(
+    folder: Path,
+    origin: Origin,
+    run: str,
+    trial: Sequence[Original],
+    choose: bool,
+    transport: "httpx.BaseTransport | None",
+    patience: Patience | None,
+    say: Say,
+) -> dict[Key, str]:
+    """Puts the trial on the server and writes the study that pulls it; the id of each original there."""
+    with GuestBook.create(folder, origin.base, run) as book:
+        wire = marked(book, transport)
+        with guest_client(origin.base, run, wire, patience) as client:
+            loader = Loader(client, wire, book, choose=choose)
+            loader.load(trial)
+    say(f"the synthetic trial is on {origin}, every resource with the tag {RUNS}|{run}")
+    if not loader.choose:
+        say("the server lets nobody choose an id: they are its own, and the guest book has them")
+    patients = sorted(id_ for (type_, _), id_ in loader.ids.items() if type_ == "Patient")
+    demo.write(folder / "study.toml", _plan_text(origin.base, run, patients))
+    return loader.ids
+
+
+def _plan_text(url: str, run: str, patients: Sequence[str]) -> str:
+    """The study of the run: its own patients and nobody else's."""
+    named = ", ".join(f'"{id_}"' for id_ in patients)
+    cohort = f'patients = [{named}]\nbasis = "synthetic data: these patients were invented"'
+    text = f'{demo.filled(demo.fixture_plan(), url)}\n[records]\nidentifier_system = "{IDENTIFIERS}"\n'
+    return text.replace('id = "msct-demo"', f'id = "{run}"').replace('group = "msct-trial"', cohort)
+
+
+def _story(
+    folder: Path,
+    origin: Origin,
+    trial: Sequence[Original],
+    ids: dict[Key, str],
+    command: str,
+    transport: "httpx.BaseTransport | None",
+    say: Say,
+) -> str:
+    plan = protocol.load(folder)
+    pulled = demo.compute(folder, plan, transport=transport, say=say)
+    lines = [*demo.pull_lines(pulled), *_not_shown(pulled, trial)]
+    told = _pushed(folder, plan, ids, transport, say)
+    return report.first_screen(folder, plan, pull=lines, push=told, then=_next(folder, command, origin))
+
+
+def _not_shown(pulled: PullReport, trial: Sequence[Original]) -> list[str]:
+    """Some servers take a while until a search shows what was written."""
+    types = {one.type for one in pulled.types}
+    written = len({one.key for one in trial if one.type in types})
+    late = f"{written} were written: this server's searches lag behind; clean, and try again"
+    return [late] if pulled.received < written else []
+
+
+def _pushed(
+    folder: Path, plan: Plan, ids: dict[Key, str], transport: "httpx.BaseTransport | None", say: Say
+) -> list[str]:
+    """Writes the outcomes back; says so where a server that gives all ids does not take them."""
+    chosen = all(id_ == f"{plan.study.id}-{key[1]}" for key, id_ in ids.items())
+    try:
+        told = demo.push_twice(folder, plan, transport=transport, say=say)
+    except (ServerUnfit, Declined) as error:
+        if chosen:
+            raise
+        return [f"not here: {error}"]
+    return [*told, demo.read_back(folder, plan, transport=transport)] if chosen else told
+
+
+def _next(folder: Path, command: str, origin: Origin) -> list[str]:
+    """What to type next."""
+    return demo.in_columns(
+        {
+            f"{command} demo {folder} --clean": f"takes all of it off {origin.host} again, and proves it",
+            f"{folder / report.NAME}": "the whole report: open it in a browser",
+            f"{command} push {folder} --apply": "writes the outcomes again: nothing to write",
+        }
+    )
