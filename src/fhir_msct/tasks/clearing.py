@@ -96,8 +96,9 @@ class _Clearing:
 
     def delete(self) -> int:
         """Deletes all that is there; how many that were."""
-        self._settle()
         held = self._found()
+        if self._awaited(held):
+            held = self._found()
         held |= self._read(self.ids - set(held))
         first = len(held)
         for tried in range(ROUNDS):
@@ -130,14 +131,15 @@ class _Clearing:
 
     # --- what is there ----------------------------------------------------------------------------------
 
-    def _settle(self) -> None:
-        """Waits until a request without an answer cannot arrive any more."""
+    def _awaited(self, held: dict[Key, bytes]) -> bool:
+        """Whether there was a wait for the last request, of which nobody knows whether it will yet arrive."""
+        sent = [(row.type, row.id or "") for row in self.book.rows() if row.state == "SENT"]
         since = self.book.unanswered_for()
-        if since is not None and since < SETTLED:
-            self.say(
-                f"clean: the last request got no answer: waiting {SETTLED - since:.0f} s until it is over"
-            )
-            self.client.exchange.patience.sleep(SETTLED - since)
+        if since is None or since >= SETTLED or held.keys() >= set(sent):
+            return False
+        self.say(f"clean: the last request got no answer: waiting {SETTLED - since:.0f} s until it is over")
+        self.client.exchange.patience.sleep(SETTLED - since)
+        return True
 
     def _found(self) -> dict[Key, bytes]:
         """The run's resources as the search by tag shows them; those that were in no row get one.

@@ -6,13 +6,15 @@ Whatever happens, `tasks/clearing.py` takes all of it away again.
 import base64
 import math
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from fhir_msct import data
 from fhir_msct import plan as protocol
-from fhir_msct.archive.guest_book import GuestBook
+from fhir_msct.archive.guest_book import GuestBook, uncleaned
 from fhir_msct.client.connect import user_agent
 from fhir_msct.client.exchange import GUEST_CONNECTIONS, GUEST_REQUESTS
 from fhir_msct.client.failures import Declined
@@ -43,18 +45,27 @@ Confirm = Callable[[str], None]
 """Returns when somebody means this host; raises UsageError."""
 
 
+class Told(Struct, frozen=True, kw_only=True):
+    """How a demo on a server ended."""
+
+    screen: str
+    complete: bool
+    """Whether the pull could prove itself complete; nothing is written back where it could not."""
+
+
 def guest_demo(
     folder: Path,
     url: str,
     *,
     run: str | None = None,
+    bodies: Iterable[bytes] | None = None,
     command: str = "fhir-msct",
     confirm: Confirm,
     transport: "httpx.BaseTransport | None" = None,
     patience: Patience | None = None,
     say: Say,
-) -> str:
-    """The first screen of the synthetic trial, computed from this server and written back to it.
+) -> Told:
+    """The synthetic trial (or other `bodies`) put on this server, computed from it and written back to it.
 
     Raises ConfigError and UsageError for address and folder, ServerUnfit and Conflict for a server where
     nothing was written, and where it stopped half way what stopped it: the guest book in the folder knows
@@ -62,7 +73,8 @@ def guest_demo(
     """
     origin = Origin(url)
     demo.check_free(folder, command)
-    trial, run = originals(demo.resources(data.fixtures() / "resources")), run or _named()
+    trial = originals(bodies or demo.resources(data.fixtures() / "resources"))
+    run = run or _named()
     say(_announced(origin, trial, run))
     if not origin.is_loopback:
         confirm(origin.host)
@@ -73,7 +85,10 @@ def guest_demo(
         ids = _load(folder, origin, run, trial, choose, transport, patience, say)
         return _story(folder, origin, trial, ids, command, transport, say)
     except BaseException:
-        say(f"what the demo wrote is still on {origin.host}: `{command} demo {folder} --clean` removes it")
+        if uncleaned(folder):
+            say(
+                f"what the demo wrote is still on {origin.host}: `{command} demo {folder} --clean` removes it"
+            )
         raise
 
 
@@ -208,12 +223,16 @@ def _story(
     command: str,
     transport: "httpx.BaseTransport | None",
     say: Say,
-) -> str:
+) -> Told:
     plan = protocol.load(folder)
     pulled = demo.compute(folder, plan, transport=transport, say=say)
     lines = [*demo.pull_lines(pulled), *_not_shown(pulled, trial)]
-    told = _pushed(folder, plan, ids, transport, say)
-    return report.first_screen(folder, plan, pull=lines, push=told, then=_next(folder, command, origin))
+    told = ["nothing was written back: the pull could not prove itself complete"]
+    if pulled.complete:
+        told = _pushed(folder, plan, ids, transport, say)
+    then = _next(folder, command, origin)
+    screen = report.first_screen(folder, plan, pull=lines, push=told, then=then)
+    return Told(screen=screen, complete=pulled.complete)
 
 
 def _not_shown(pulled: PullReport, trial: Sequence[Original]) -> list[str]:
