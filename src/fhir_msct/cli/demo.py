@@ -60,7 +60,7 @@ def _confirming(yes_host: str | None) -> Callable[[str], None]:
                 f"{host} is not this machine: say --yes-host {host} to mean it; nothing was sent"
             )
         given = yes_host or str(typer.prompt(f"{host} is not this machine: type its name to go on", err=True))
-        if given.strip().lower() != host.lower():
+        if str(given).strip().lower() != host.lower():
             raise UsageError(f"{host} is where this would go, and another name was given: nothing was sent")
 
     return confirm
