@@ -16,6 +16,7 @@ from fhir_msct import plan as protocol
 from fhir_msct.archive.guest_book import uncleaned
 from fhir_msct.client.origin import shown
 from fhir_msct.client.rest import Client
+from fhir_msct.client.retry import Patience
 from fhir_msct.errors import ServerFailed, UsageError
 from fhir_msct.mapping import outgoing
 from fhir_msct.mapping.library import Mapping
@@ -55,10 +56,12 @@ def demo(folder: Path, *, command: str = "fhir-msct", say: Say) -> str:
         return report.first_screen(folder, plan, pull=pull_lines(pulled), push=told, then=then)
 
 
-def compute(folder: Path, plan: Plan, *, transport: Any = None, say: Say) -> pull.PullReport:
+def compute(
+    folder: Path, plan: Plan, *, transport: Any = None, patience: Patience | None = None, say: Say
+) -> pull.PullReport:
     """From the server to the report; what the pull brought."""
     wanted = Mapping.load(folder, plan).wanted()
-    pulled = pull.pull(folder, plan, wanted, transport=transport, say=say)
+    pulled = pull.pull(folder, plan, wanted, transport=transport, patience=patience, say=say)
     records.records(folder, plan, say=say)
     outcomes.outcomes(folder, plan, say=say)
     report.report(folder, plan, say=say)

@@ -83,7 +83,7 @@ def guest_demo(
     demo.prepare(folder, command)
     try:
         ids = _load(folder, origin, run, trial, choose, transport, patience, say)
-        return _story(folder, origin, trial, ids, command, transport, say)
+        return _story(folder, origin, trial, ids, command, transport, patience, say)
     except BaseException:
         if uncleaned(folder):
             say(
@@ -222,10 +222,11 @@ def _story(
     ids: dict[Key, str],
     command: str,
     transport: "httpx.BaseTransport | None",
+    patience: Patience | None,
     say: Say,
 ) -> Told:
     plan = protocol.load(folder)
-    pulled = demo.compute(folder, plan, transport=transport, say=say)
+    pulled = demo.compute(folder, plan, transport=transport, patience=patience, say=say)
     lines = [*demo.pull_lines(pulled), *_not_shown(pulled, trial)]
     told = ["nothing was written back: the pull could not prove itself complete"]
     if pulled.complete:

@@ -1,0 +1,236 @@
+"""Servers as they are: small pages, no totals, 429, numeric ids, stale caches; and those that are refused."""
+
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from fhir_msct.archive.guest_book import FILE, GuestBook
+from fhir_msct.errors import Conflict, ServerUnfit, UsageError
+from fhir_msct.sandbox.faults import Faults
+from fhir_msct.tasks import demo as plain_demo
+from guest.house import FEW, LOADED, RUN, SMALL, Dying, House, Wire, dies_when_it_counts, is_tagged, says
+from lib.virtual_time import VirtualTime
+from push.wires import Killed
+
+
+def chooses_ids(*, told: bool) -> Callable[[httpx.Request], httpx.Response | None]:
+    """A server that gives every id itself, with or without saying so beforehand."""
+
+    def before(request: httpx.Request) -> httpx.Response | None:
+        if request.url.path == "/fhir/metadata" and told:
+            answer = httpx.get(request.url, headers={"Accept": "application/fhir+json"}, trust_env=False)
+            body = answer.text.replace('"updateCreate":true', '"updateCreate":false')
+            return says(200, body.encode())
+        bundle = request.method == "POST" and request.url.path == "/fhir"
+        entries = json.loads(request.content)["entry"] if bundle else ()
+        urls = [one["request"]["url"] for one in entries if one["request"]["method"] == "PUT"]
+        if any("?" not in url and not url.rpartition("/")[2].isdecimal() for url in urls):
+            return says(422, b'{"resourceType":"OperationOutcome","issue":[{"code":"not-supported"}]}')
+        return None
+
+    return before
+
+
+def test_where_the_server_gives_all_ids_the_book_has_them_and_all_of_it_goes_again(house: House) -> None:
+    assert house.demo(Wire(chooses_ids(told=True))).complete
+    ours = house.ours()
+    assert len(ours) >= len({json.loads(line)["id"] for line in SMALL})
+    assert all(place.partition("/")[2].isdecimal() for place in ours)
+    assert all(is_tagged(body) for body in ours.values())
+    assert house.clean().deleted == len(ours)
+    house.require_as_before()
+
+
+def test_a_server_that_only_refuses_our_ids_gets_the_trial_without_them(house: House) -> None:
+    refuses = chooses_ids(told=False)
+    with pytest.raises(Killed):
+        house.demo(Wire(lambda request: dies_when_it_counts(request) or refuses(request)))
+    assert {place.partition("/")[2].isdecimal() for place in house.ours()} == {True}
+    house.clean()
+    house.require_as_before()
+
+
+def test_ids_that_were_given_and_never_heard_are_found_by_tag_and_mark(house: House) -> None:
+    dying = Dying(2, arrives=True, method="POST")
+    dying.before = chooses_ids(told=True)
+    with pytest.raises(Killed):
+        house.demo(dying)
+    with GuestBook.open(house.folder) as book:
+        assert {row.id for row in book.rows() if row.state == "SENT"} == {None}
+    assert house.clean().deleted >= 100
+    house.require_as_before()
+
+
+def test_small_pages_no_totals_messages_among_results_and_429_are_normal(house: House) -> None:
+    house.server.faults = Faults(
+        drop_total=True,
+        outcome_entry=True,
+        where="^(?!.*_summary=count)",
+        status_once={"POST /fhir$": (429, 429), "GET /fhir/Observation": (429,)},
+    )
+    assert house.demo().complete
+    house.server.faults = Faults(drop_total=True, status_once={"POST /fhir$": (429,), "_tag": (503,)})
+    house.clean()
+    house.require_as_before()
+
+
+def test_a_search_that_is_answered_from_a_cache_hides_nothing(house: House) -> None:
+    kept: dict[str, bytes] = {}
+
+    def cached(request: httpx.Request) -> httpx.Response | None:
+        """As HAPI does: the hits of a search answer the next one like it, unless that says no-cache."""
+        if request.method != "GET" or "?" not in str(request.url):
+            return None
+        if "no-cache" in request.headers.get("Cache-Control", ""):
+            return None
+        if str(request.url) not in kept:
+            kept[str(request.url)] = httpx.get(request.url, trust_env=False).content
+        return says(200, kept[str(request.url)])
+
+    with pytest.raises(Killed):
+        house.demo(Dying(LOADED, arrives=True))
+    url = f"{house.server.url}/Patient?_tag=urn%3Afhir-msct%3Ademo-run%7C{RUN}&_count=100"
+    assert httpx.get(url, trust_env=False).json()["total"] == 2
+    house.clean(Wire(cached))
+    house.require_as_before()
+
+
+def test_a_server_that_ignores_the_tag_in_a_search_is_no_place_for_a_demo(house: House) -> None:
+    house.server.faults = Faults(ignore=("_tag",))
+    with pytest.raises(ServerUnfit, match="ignores _tag"):
+        house.demo()
+    assert house.server.versions == house.history
+    assert not house.folder.exists()
+
+
+def test_a_search_that_shows_one_resource_without_the_tag_stops_before_the_first_deletion(
+    house: House,
+) -> None:
+    with pytest.raises(Killed):
+        house.demo(Dying(2, arrives=False))
+    ours, versions = house.ours(), house.server.versions
+    assert ours
+    house.server.faults = Faults(ignore=("_tag",))
+    wire = Wire()
+    with pytest.raises(Conflict, match="cannot be trusted"):
+        house.clean(wire)
+    assert wire.entries("DELETE") == []
+    assert (house.ours(), house.server.versions) == (ours, versions)
+    house.server.faults = None
+    house.clean()
+    house.require_as_before()
+
+
+def test_a_resource_under_an_id_of_ours_stops_it_before_anything_is_written(house: House) -> None:
+    house.server.load([b'{"resourceType":"Patient","id":"%b-msct-p02"}' % RUN.encode()])
+    before = house.server.versions
+    with pytest.raises(Conflict, match=f"Patient/{RUN}-msct-p02"):
+        house.demo()
+    assert house.server.versions == before
+    assert not house.folder.exists()
+
+
+def test_a_server_without_batches_is_asked_one_by_one(house: House) -> None:
+    def no_batches(request: httpx.Request) -> httpx.Response | None:
+        if request.url.path == "/fhir" and b'"type":"batch"' in request.read():
+            return says(400)
+        return None
+
+    with pytest.raises(Killed):
+        house.demo(Wire(dies_when_it_counts), bodies=FEW)
+    wire = Wire(no_batches)
+    ours = set(house.ours())
+    assert house.clean(wire).deleted == len(ours)
+    assert {one["url"] for one in wire.entries("DELETE")} >= ours
+    house.require_as_before()
+
+
+def test_what_carries_the_tag_and_is_not_the_runs_is_left_alone(house: House) -> None:
+    with pytest.raises(Killed):
+        house.demo(Dying(2, arrives=False))
+    tag = json.dumps({"tag": [{"system": "urn:fhir-msct:demo-run", "code": RUN}]}).encode()
+    copied = b'{"resourceType":"Patient","id":"a-copy","meta":%b}' % tag
+    house.server.load([copied])
+    theirs = house.held()["Patient/a-copy"]
+    with pytest.raises(Conflict, match="Patient/a-copy"):
+        house.clean()
+    assert house.ours() == {"Patient/a-copy": theirs}
+    with GuestBook.open(house.folder) as book:
+        assert not book.is_clean
+
+
+def test_a_resource_of_the_run_that_lost_its_tag_is_left_alone(house: House) -> None:
+    with pytest.raises(Killed):
+        house.demo(Dying(2, arrives=False))
+    taken = {"resourceType": "Patient", "id": f"{RUN}-msct-p01", "active": False}
+    httpx.put(
+        f"{house.server.url}/Patient/{RUN}-msct-p01",
+        json=taken,
+        headers={"Content-Type": "application/fhir+json"},
+        trust_env=False,
+    )
+    with pytest.raises(Conflict, match=f"Patient/{RUN}-msct-p01"):
+        house.clean()
+    assert set(house.ours()) == {f"Patient/{RUN}-msct-p01"}
+
+
+def test_a_change_between_the_reading_and_the_deletion_is_seen(house: House) -> None:
+    with pytest.raises(Killed):
+        house.demo(Dying(2, arrives=False))
+    changed: list[str] = []
+
+    def changes(request: httpx.Request) -> httpx.Response | None:
+        if b'"method":"DELETE"' in request.read() and not changed:
+            place = json.loads(request.content)["entry"][0]["request"]["url"]
+            tree = {**json.loads(house.ours()[place]), "language": "de"}
+            tree["meta"] = {"tag": []}
+            headers = {"Content-Type": "application/fhir+json"}
+            httpx.put(f"{house.server.url}/{place}", json=tree, headers=headers, trust_env=False)
+            changed.append(place)
+        return None
+
+    with pytest.raises(Conflict, match="could not be deleted"):
+        house.clean(Wire(changes))
+    assert list(house.ours()) == changed
+
+
+def test_a_folder_with_a_run_on_a_server_is_not_replaced(house: House) -> None:
+    with pytest.raises(Killed):
+        house.demo(Dying(2, arrives=False))
+    before = sorted(path.name for path in house.folder.iterdir())
+    with pytest.raises(UsageError, match="--clean"):
+        house.demo()
+    with pytest.raises(UsageError, match="--clean"):
+        plain_demo.demo(house.folder, say=house.said.append)
+    assert sorted(path.name for path in house.folder.iterdir()) == before
+    assert FILE in before
+
+
+def test_off_this_machine_it_is_five_requests_a_second_and_somebody_has_to_mean_the_host(
+    house: House,
+) -> None:
+    def elsewhere(request: httpx.Request) -> httpx.Response | None:
+        here = httpx.URL(house.server.url)
+        request.url = request.url.copy_with(scheme=here.scheme, host=here.host, port=here.port)
+        return dies_when_it_counts(request)
+
+    meant: list[str] = []
+    house.confirm = meant.append  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        house.demo(Wire(elsewhere), bodies=FEW, url="https://fhir.example.org/fhir")
+    assert meant == ["fhir.example.org"]
+    cleaning = Wire(elsewhere)
+    with pytest.raises(UsageError, match="leave --server out"):
+        house.clean(cleaning, url="https://other.example.org/fhir")
+    house.clean(cleaning)
+    assert len(cleaning.sent) <= 5 * (house.time.now - VirtualTime().now) + 1
+    assert meant == ["fhir.example.org", "fhir.example.org"]
+    house.require_as_before()
+
+
+def test_http_in_clear_goes_nowhere_but_to_this_machine(house: House) -> None:
+    with pytest.raises(UsageError, match="https"):
+        house.demo(url="http://fhir.example.org/fhir")
+    assert not house.folder.exists()
