@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo hapi test lint types contracts tests soak planted fixtures bench clean
 
-demo: $(VENV)/.run ## the synthetic trial, from a FHIR server to outcomes and back
+demo: $(VENV)/.run ## the synthetic trial, from a FHIR server to outcomes and back (docs/demo.md: on a server of yours)
 	@$(BIN)/fhir-msct demo demo-study
 
 hapi: $(VENV)/.run ## a real HAPI FHIR server on this machine with the synthetic trial on it, until Ctrl+C
