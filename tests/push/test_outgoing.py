@@ -79,6 +79,13 @@ def test_the_same_answer_has_the_same_id_for_ever() -> None:
     assert outgoing.identity("x") == "msct-" + "zvs6ulbk3gpjjkc3dnw7olx67hfs5ufo"
 
 
+def test_the_ids_of_a_demo_on_a_server_begin_with_its_run() -> None:
+    assert outgoing.device_id("demo-abcdefgh").startswith("demo-abcdefgh-")
+    assert len(outgoing.device_id("demo-abcdefgh")) == 46
+    assert outgoing.device_id("demo-abcdefghi").startswith("msct-")
+    assert outgoing.identity("demo-abcdefgh", "small").startswith("msct-")
+
+
 @pytest.mark.parametrize(
     ("statuses", "wanted"),
     [

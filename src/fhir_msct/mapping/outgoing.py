@@ -45,14 +45,14 @@ class Input(Struct, frozen=True):
     """Entered by hand and sent by us: its version on a server is of our own making, and says nothing."""
 
 
-def identity(kind: str, study: str, *parts: str | int) -> str:
-    """The id of what these parts of a study name: `msct-` and 32 of a-z 2-7.
+def identity(*parts: str | int) -> str:
+    """The id of what these parts name (a kind, a study ...): `msct-` and 32 of a-z 2-7.
 
     A demo on somebody's server is a study called `demo-` and 8 of a-z 2-7: its ids begin with that name.
     """
-    named = json.dumps((kind, study, *parts), ensure_ascii=False, separators=(",", ":"))
-    prefix = f"{study}-" if RUN.fullmatch(study) else "msct-"
-    return prefix + base64.b32encode(hashlib.sha256(named.encode()).digest())[:32].decode().lower()
+    named = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+    run = next((part for part in parts[1:2] if isinstance(part, str) and RUN.fullmatch(part)), "msct")
+    return f"{run}-" + base64.b32encode(hashlib.sha256(named.encode()).digest())[:32].decode().lower()
 
 
 def system(study: str) -> str:
