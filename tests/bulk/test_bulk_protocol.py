@@ -396,3 +396,19 @@ def test_what_a_reference_server_said_is_understood() -> None:
                 assert isinstance(found, Manifest) == (one["status"] == 200)
             seen.add(("poll", one["status"]))
     assert {("kick-off", 202), ("kick-off", 400), ("poll", 200), ("poll", 202), ("poll", 429)} <= seen
+
+
+# --- a server that wants to be left alone -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_who_is_told_to_wait_waits_with_whatever_is_sent_next(code: int) -> None:
+    """A poll, a file or a search: the server means all of us."""
+    none = '{"resourceType":"Bundle","type":"searchset","total":0}'
+    wire = Wire(
+        lambda one: reply(code, "", "", Retry_After="40") if "job" in str(one.url) else reply(200, none)
+    )
+    begun = wire.time.now
+    assert wire.bulk.poll(f"{BASE}/job/1") == Waiting(progress="", wait=40.0)
+    assert wire.client.count("Patient", {}) == 0
+    assert wire.time.now - begun == 40.0

@@ -139,3 +139,15 @@ def place(tree: Tree) -> str:
 def put(tree: Tree, **more: str) -> Tree:
     """A Bundle entry that puts a resource under its id."""
     return {"resource": tree, "request": {"method": "PUT", "url": place(tree), **more}}
+
+
+def delete(tree: Tree) -> Tree:
+    """A Bundle entry that deletes a resource."""
+    return {"request": {"method": "DELETE", "url": place(tree)}}
+
+
+def identified(ground: Ground, **more: Any) -> Tree:
+    """A Patient with an identifier, and an id only where one is given."""
+    tree = ground.patient(identifier=[{"system": "urn:x", "value": ground.id("i")}])
+    del tree["id"]
+    return {**tree, **more}

@@ -41,6 +41,7 @@ class Pulled(Through):
     def __init__(self, seed: int, site: Site, folder: Path, ground: Ground, how: str) -> None:
         super().__init__(seed, site, folder, ground)
         self.way, self.moment, self.begun = how, 0, dict[int, int]()
+        self.time.pace = 1000 if how == "search" else 150  # an export is waited for
         self.people = [f"p{number}" for number in range(self.chance.choice([1, 2, 4]))]
         self.rows = self.chance.choice([7, 20, 45])
         self._fill()

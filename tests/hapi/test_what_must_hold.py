@@ -1,12 +1,15 @@
-"""What every server that we trust must do, asked of the embedded sandbox and of HAPI: neither may drift."""
+"""What every server that we trust must do, asked of the embedded sandbox and of HAPI: neither may drift.
 
-import json
+Reads and writes; searches and exports stand in files of their own.
+"""
+
+import gzip
 from typing import Any
 
+import httpx
 import pytest
 
-from fhir_msct.client.failures import Declined
-from hapi.ground import FHIR, FRESH, Ground, Tree, exact, place, put, text
+from hapi.ground import FHIR, Ground, Tree, delete, exact, identified, place, put, text
 
 DIGITS = ["5.40", "1.10", "100.00", "0.00", "0.1234567890123456789", "12345678901234567890.123"]
 MOMENTS = ["2024", "2024-03", "2024-03-31", "2024-03-31T08:00:00.123+08:00", "2024-03-31T08:00:00-00:00"]
@@ -122,103 +125,6 @@ def test_a_read_of_the_version_we_have_says_only_that_it_is_the_same(either: Gro
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_every_match_comes_once_over_all_pages_and_the_links_are_below_the_base(either: Ground) -> None:
-    either.put(either.patient(), *(either.observation(number) for number in range(45)))
-    asked = {"patient": either.id("p"), "_count": "10"}
-    pages = list(either.client.search("Observation", asked))
-    links = [page.next for page in pages if page.next]
-    assert all(link.startswith(f"{either.url}?") for link in links)
-    assert len(pages) == 5
-    ids = [one.id for page in pages for one in page.resources]
-    assert sorted(ids) == sorted(either.id(number) for number in range(45))
-
-
-def test_a_count_is_a_bundle_without_entries_and_without_links(either: Ground) -> None:
-    either.put(either.patient(), *(either.observation(number) for number in range(7)))
-    answer = either.get("Observation", {**either.tagged, "_summary": "count"}, **FRESH).json()
-    assert (answer["type"], answer["total"]) == ("searchset", 7)
-    assert "entry" not in answer and "link" not in answer
-    assert either.client.count("Observation", either.tagged) == 7
-
-
-def test_a_count_of_chosen_elements_is_refused_and_ours_leaves_the_elements_out(either: Ground) -> None:
-    either.put(either.patient())
-    asked = {**either.tagged, "_elements": "id"}
-    assert either.get("Patient", {**asked, "_summary": "count"}).status_code == 400
-    assert either.client.count("Patient", asked) == 1
-
-
-def test_a_search_finds_by_id_patient_code_and_tag(either: Ground) -> None:
-    either.put(
-        either.patient(), either.patient("q"), either.observation("o"), either.observation("r", of="q")
-    )
-    for asked in (
-        {"_id": either.id("o")},
-        {"patient": either.id("p")},
-        {"patient": f"Patient/{either.id('p')}", "code": "http://loinc.org|2157-6"},
-        {"patient": either.id("p"), **either.tagged},
-    ):
-        found = [one.id for page in either.client.search("Observation", asked) for one in page.resources]
-        assert found == [either.id("o")], asked
-    assert either.client.count("Observation", {**either.tagged, "code": "http://loinc.org|1-8"}) == 0
-
-
-def test_a_parameter_that_the_server_does_not_know_is_refused_when_we_ask_for_strictness(
-    either: Ground,
-) -> None:
-    strict = {"Prefer": "handling=strict"}
-    assert either.get("Observation", {"nonsense": "1"}, **strict).status_code == 400
-
-
-def test_an_address_of_more_than_8_kb_is_refused_and_the_client_posts_it_instead(either: Ground) -> None:
-    either.put(either.patient(), *(either.observation(number) for number in range(3)))
-    many = ",".join(
-        [*(either.id(number) for number in range(3)), *(f"no-{'x' * 40}-{n}" for n in range(300))]
-    )
-    assert either.get("Observation", {"_id": many}).status_code in (400, 414)
-    found = [one.id for page in either.client.search("Observation", {"_id": many}) for one in page.resources]
-    assert sorted(found) == [either.id(number) for number in range(3)]
-    assert either.client.count("Observation", {"_id": many}) == 3
-
-
-def test_a_transaction_answers_each_entry_in_its_place_with_its_new_version(either: Ground) -> None:
-    sent = [either.patient(), *(either.observation(number) for number in range(5))]
-    answer = json.loads(either.client.transaction(text(bundle(*(put(tree) for tree in sent)))))
-    said = [entry["response"] for entry in answer["entry"]]
-    assert [one["status"][:3] for one in said] == ["201"] * 6
-    assert [f"{place(tree)}/_history/1" in one["location"] for tree, one in zip(sent, said, strict=True)] == [
-        True
-    ] * 6
-    assert {one["etag"].strip('W/"') for one in said} == {"1"}
-
-
-def test_a_transaction_is_done_whole_or_not_at_all(either: Ground) -> None:
-    either.put(either.patient(gender="female"))
-    changed = either.patient(gender="male")
-    stale = put(changed, ifMatch='W/"7"')
-    with pytest.raises(Declined) as refused:
-        either.client.transaction(text(bundle(put(either.patient("new")), stale)))
-    assert refused.value.status == 409
-    assert either.version(either.patient("new")) is None
-    assert either.version(changed) == "1"
-
-
-def test_a_transaction_that_names_one_resource_twice_is_refused(either: Ground) -> None:
-    one = either.patient()
-    assert either.bundle("transaction", put(one), put(one)).status_code == 400
-    assert either.version(one) is None
-
-
-def test_a_batch_does_what_it_can(either: Ground) -> None:
-    either.put(either.patient())
-    answer = either.bundle(
-        "batch", put(either.patient("new")), put(either.patient(gender="male"), ifMatch='W/"7"')
-    )
-    assert answer.status_code == 200
-    assert [entry["response"]["status"][:3] for entry in entries(answer)] == ["201", "409"]
-    assert either.version(either.patient("new")) == "1"
-
-
 def test_a_create_gets_an_id_of_the_servers_choice_and_says_where_it_is(either: Ground) -> None:
     sent = either.patient("mine")
     answer = either.http.post(f"{either.url}/Patient", content=text(sent), headers=FHIR)
@@ -229,11 +135,157 @@ def test_a_create_gets_an_id_of_the_servers_choice_and_says_where_it_is(either: 
     assert either.get(place(sent)).status_code == 404
 
 
-def test_a_next_link_that_has_expired_is_gone(either: Ground) -> None:
-    link = f"?_getpages=00000000-0000-4000-8000-{either.prefix[1:]}&_getpagesoffset=10&_count=10"
-    assert either.http.get(f"{either.url}{link}").status_code == 410
+# --- by condition --------------------------------------------------------------------------------------
 
 
-def bundle(*entries: Tree) -> Tree:
-    """A transaction."""
-    return {"resourceType": "Bundle", "type": "transaction", "entry": list(entries)}
+def test_a_create_by_condition_makes_one_and_then_finds_it(either: Ground) -> None:
+    asked = {"If-None-Exist": f"identifier=urn:x|{either.id('i')}"}
+    first, again = (post(either, identified(either), **asked) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["id"] == again.json()["id"]
+    assert first.headers["Location"] == again.headers["Location"]
+    assert again.headers["ETag"] == 'W/"1"'
+
+
+def test_an_update_by_condition_makes_one_and_then_changes_it_whatever_id_it_brings(either: Ground) -> None:
+    first = put_where(either, identified(either, id=either.id("mine")))
+    second = put_where(either, identified(either, id=either.id("other"), gender="male"))
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.json()["id"] == second.json()["id"] not in (either.id("mine"), either.id("other"))
+    assert second.headers["ETag"] == 'W/"2"'
+
+
+def test_an_update_by_condition_does_not_mind_an_if_match(either: Ground) -> None:
+    put_where(either, identified(either))
+    changed = put_where(either, identified(either, gender="male"), **{"If-Match": 'W/"7"'})
+    assert changed.status_code == 200
+
+
+def test_a_condition_that_two_meet_is_refused(either: Ground) -> None:
+    for _ in range(2):
+        post(either, identified(either))
+    asked = {"If-None-Exist": f"identifier=urn:x|{either.id('i')}"}
+    assert post(either, identified(either), **asked).status_code == 412
+    assert put_where(either, identified(either)).status_code == 412
+
+
+def test_an_update_of_nothing_in_particular_is_refused(either: Ground) -> None:
+    sent = text(identified(either))
+    assert either.http.put(f"{either.url}/Patient", content=sent, headers=FHIR).status_code == 400
+
+
+def test_an_update_whose_id_is_not_that_of_its_address_is_refused(either: Ground) -> None:
+    address = f"{either.url}/Patient/{either.id('a')}"
+    for sent in (either.patient("b"), identified(either)):
+        assert either.http.put(address, content=text(sent), headers=FHIR).status_code == 400
+
+
+# --- versions ------------------------------------------------------------------------------------------
+
+
+def test_the_history_is_told_newest_first_with_its_deletions_and_page_by_page(either: Ground) -> None:
+    one = either.patient()
+    either.put(one)
+    either.put({**one, "gender": "male"})
+    either.delete(one)
+    either.put(one)
+    whole = either.get(f"{place(one)}/_history").json()
+    assert (whole["type"], whole["total"]) == ("history", 4)
+    assert [entry["request"]["method"] for entry in whole["entry"]] == ["PUT", "DELETE", "PUT", "POST"]
+    assert [entry["response"]["etag"] for entry in whole["entry"]] == [f'W/"{n}"' for n in (4, 3, 2, 1)]
+    assert ["resource" in entry for entry in whole["entry"]] == [True, False, True, True]
+    first = either.get(f"{place(one)}/_history?_count=2").json()
+    (following,) = [link["url"] for link in first["link"] if link["relation"] == "next"]
+    rest = either.http.get(following).json()
+    assert [*first["entry"], *rest["entry"]] == whole["entry"]
+    assert [link for link in rest["link"] if link["relation"] == "next"] == []
+
+
+def test_a_deletion_is_the_newest_of_its_history(either: Ground) -> None:
+    one = either.patient()
+    either.put(one)
+    assert either.client.deletion("Patient", one["id"]) is None
+    either.delete(one)
+    gone = either.client.deletion("Patient", one["id"])
+    assert gone is not None and (gone.version, gone.deleted) == ("2", True)
+
+
+def test_a_version_is_read_by_its_number_and_that_of_a_deletion_is_gone(either: Ground) -> None:
+    one = either.patient(gender="female")
+    either.put(one)
+    either.put({**one, "gender": "male"})
+    either.delete(one)
+    history = f"{place(one)}/_history"
+    assert either.get(f"{history}/1").json()["gender"] == "female"
+    codes = [either.get(f"{history}/{number}").status_code for number in (2, 3, 9)]
+    assert codes == [200, 410, 404]
+    assert either.get(f"Patient/{either.id('never')}/_history").status_code == 404
+
+
+def test_what_was_deleted_and_written_again_goes_on_counting(either: Ground) -> None:
+    one = either.patient()
+    either.put(one)
+    for _ in range(2):
+        assert either.bundle("transaction", delete(one)).status_code == 200
+        assert either.bundle("transaction", put(one)).status_code == 200
+    assert either.version(one) == "5"
+    either.delete(one)
+    assert either.send(one, **{"If-Match": 'W/"1"'}).status_code == 409
+    assert either.send(one).status_code == 201
+
+
+# --- how it is said ------------------------------------------------------------------------------------
+
+
+def test_an_update_is_zipped_if_we_like(either: Ground) -> None:
+    address, zipped = f"{either.url}/{place(either.patient())}", gzip.compress(text(either.patient()))
+    said = {**FHIR, "Content-Encoding": "gzip"}
+    assert either.http.put(address, content=zipped, headers=said).status_code == 201
+
+
+@pytest.mark.parametrize("wanted", ["application/fhir+json", "application/json", "*/*", "text/html"])
+def test_json_is_what_comes_whatever_is_accepted(either: Ground, wanted: str) -> None:
+    either.put(either.patient())
+    answer = either.get(place(either.patient()), Accept=wanted)
+    assert (answer.status_code, answer.headers["Content-Type"][:21]) == (200, "application/fhir+json")
+
+
+def test_what_is_no_resource_is_refused_and_so_is_what_is_no_type(either: Ground) -> None:
+    for sent in (b"", b"{", text(either.observation("o"))):
+        assert either.http.post(f"{either.url}/Patient", content=sent, headers=FHIR).status_code == 400
+    plain = {"Content-Type": "text/plain"}
+    sent = text(identified(either))
+    assert either.http.post(f"{either.url}/Patient", content=sent, headers=plain).status_code == 400
+    assert either.get("Nonsense").status_code == either.get("Nonsense/x").status_code == 404
+
+
+def test_a_refusal_says_processing_whatever_it_was(either: Ground) -> None:
+    """So the client goes by the status; a code decides only where it says that this will pass."""
+    either.put(either.patient())
+    answers = [
+        either.get(f"Patient/{either.id('never')}"),
+        either.get("Patient", {"nonsense": "1"}),
+        either.send(either.patient(gender="male"), **{"If-Match": 'W/"7"'}),
+        either.bundle("transaction", put(either.patient("d")), put(either.patient("d"))),
+    ]
+    assert [one.status_code for one in answers] == [404, 400, 409, 400]
+    assert {one.json()["issue"][0]["code"] for one in answers} == {"processing"}
+
+
+def test_an_answer_names_the_version_it_left(either: Ground) -> None:
+    answer = either.send(either.patient())
+    assert answer.headers["Content-Location"] == f"{either.url}/{place(either.patient())}/_history/1"
+    assert "Location" not in answer.headers and "Last-Modified" in answer.headers
+    small = either.send(either.patient(gender="male"), Prefer="return=minimal")
+    assert (small.status_code, small.content, small.headers["ETag"]) == (200, b"", 'W/"2"')
+
+
+def post(ground: Ground, tree: Tree, **headers: str) -> httpx.Response:
+    """A create, whatever comes of it."""
+    return ground.http.post(f"{ground.url}/Patient", content=text(tree), headers={**FHIR, **headers})
+
+
+def put_where(ground: Ground, tree: Tree, **headers: str) -> httpx.Response:
+    """An update of the Patient with this test's identifier."""
+    address = f"{ground.url}/Patient?identifier=urn:x%7C{ground.id('i')}"
+    return ground.http.put(address, content=text(tree), headers={**FHIR, **headers})

@@ -51,7 +51,8 @@ def test_a_transaction_answers_entry_by_entry_with_bare_etags_and_relative_place
         "status": "201 Created", "location": "Patient/p1/_history/1", "etag": "1", "lastModified": when,
     }  # fmt: skip
     assert posted["location"] == "Patient/1/_history/1"
-    assert (got["status"], deleted["status"], searched["status"]) == ("200 OK",) * 3
+    assert got == searched == {"status": "200 OK"}
+    assert deleted == {"status": "204 No Content", "location": "Patient/old/_history/2", "etag": "2"}
     assert answer.json()["entry"][0]["resource"]["id"] == "p1"
     assert answer.json()["entry"][4]["resource"]["total"] == 1
     assert http.get("/Patient/old").status_code == 410

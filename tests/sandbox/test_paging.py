@@ -73,7 +73,7 @@ def test_what_is_added_or_changed_meanwhile_moves_no_page_and_what_is_deleted_va
     assert list(chain(*rest)) == expected
     page = http.get(links(bundle)["next"]).json()
     assert page["entry"][5]["resource"]["language"] == "de"
-    assert page["total"] == 25
+    assert "total" not in page
 
 
 def test_an_expired_search_is_gone(many, http) -> None:

@@ -179,6 +179,8 @@ class Exchange:
             response = self._http.send(request, stream=True)
             try:
                 status, answered = response.status_code, _request_id(response)
+                if status in (429, 503):  # whatever is sent next waits, not only this request
+                    self._gate.close_for(_wait(response) or 0.0)
                 yield response
                 size = response.num_bytes_downloaded
             finally:
@@ -242,18 +244,18 @@ class Exchange:
             self._gate.wait()
 
     def _read(self, response: httpx.Response, route: str) -> tuple[Reply, float | None]:
-        body, date = self._body(response, route), http_date(response.headers.get("date"))
+        body = self._body(response, route)
         reply = Reply(
             status=response.status_code,
             body=body,
             codes=() if response.status_code < 300 else issue_codes(body),
             etag=response.headers.get("etag"),
             location=response.headers.get("location", ""),
-            date=date,
+            date=http_date(response.headers.get("date")),
             media=media_type(response.headers.get("content-type", "")),
             encoding=response.headers.get("content-encoding", "").strip().lower(),
         )
-        return reply, retry_after(response.headers.get("retry-after"), date or datetime.now(UTC))
+        return reply, _wait(response)
 
     def _body(self, response: httpx.Response, route: str) -> bytes:
         if response.status_code >= 300:
@@ -294,3 +296,9 @@ def _request_id(response: httpx.Response) -> str:
     """The server's id of a request, as far as it can be one."""
     found = response.headers.get("x-request-id", "")
     return found if re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", found) else ""
+
+
+def _wait(response: httpx.Response) -> float | None:
+    """How long the server wants us to wait, by its own clock."""
+    date = http_date(response.headers.get("date"))
+    return retry_after(response.headers.get("retry-after"), date or datetime.now(UTC))

@@ -2,7 +2,7 @@
 
 https://hl7.org/fhir/R4/http.html#transaction. Deletions come first, then POST, PUT and GET; an entry's
 `urn:uuid` becomes the id it was given wherever a reference of the Bundle names it; no resource may be
-written twice. As on HAPI, an entry's etag is the bare version.
+written twice. As on HAPI, an entry's etag is the bare version, and what was read has none.
 """
 
 import json
@@ -79,11 +79,13 @@ class Bundles:
         faults = self._trouble.faults
         if (sent.type, True) in (("transaction", faults.no_transactions), ("batch", faults.no_batches)):
             raise Rejected(405, f"a Bundle of type {sent.type} is not something this server does")
+        links = {"self": base}
         if sent.type == "transaction":
             with self._store.writing():
-                return bundle("transaction-response", self._transaction(sent.entry, base))
+                return bundle("transaction-response", self._transaction(sent.entry, base), links=links)
         if sent.type == "batch":
-            return bundle("batch-response", [self._alone(entry, base) for entry in sent.entry])
+            done = [self._alone(entry, base) for entry in sent.entry]
+            return bundle("batch-response", done, links=links)
         raise Rejected(400, f"a Bundle of type {sent.type!r} cannot be run: batch or transaction")
 
     def _transaction(self, entries: list[_Entry], base: str) -> list[bytes]:
@@ -133,15 +135,13 @@ class Bundles:
         if id_ is None:
             return self._got(step, base)
         if method == "DELETE":
-            return _response(self._do.delete(step.type, id_, if_match=if_match))
+            return _response(self._do.delete(step.type, id_, if_match=if_match)._replace(status=204))
         if method == "POST" and step.found:
             return _response(self._do.read(step.type, id_)._replace(unchanged=True))
         new = _linked(step, places)
         if method == "PUT" and step.condition is None:
             return _response(self._do.update(new, id_, if_match=if_match))
-        if step.found and new.tree.get("id", id_) != id_:
-            raise Rejected(400, "the resource carries another id than the one that matches")
-        return _response(self._do.place(new, id_, method=method, if_match=if_match))
+        return _response(self._do.place(new, id_, method=method))
 
     def _got(self, step: _Step, base: str) -> bytes:
         path, _, asked = step.entry.request.url.removeprefix(base).removeprefix("/").partition("?")
@@ -157,7 +157,7 @@ class Bundles:
             case _:
                 raise Rejected(400, f"GET {path} is not something this server does in a Bundle")
         body = (answer.version and answer.version.body) or b""
-        return b'{"resource":%b,%b' % (body, _response(answer)[1:])
+        return b'{"resource":%b,"response":{"status":"200 OK"}}' % body
 
 
 @contextmanager
@@ -182,12 +182,13 @@ def _linked(step: _Step, places: Mapping[str, str] | None) -> Incoming:
     body = bytes(step.entry.resource)
     if not body:
         raise Rejected(400, f"{step.entry.request.method} without a resource")
+    own_id = step.entry.request.method != "POST"
     if places is None:
-        return incoming(body, step.type)
+        return incoming(body, step.type, own_id=own_id)
     text = splice.relinked(body.decode(), places)
     if any(link.startswith("urn:uuid:") for link in splice.references(text)):
         raise Rejected(400, "a reference names a urn:uuid that no entry of the Bundle has")
-    return incoming(text.encode(), step.type)
+    return incoming(text.encode(), step.type, own_id=own_id)
 
 
 def _response(answer: Answer) -> bytes:
@@ -195,7 +196,7 @@ def _response(answer: Answer) -> bytes:
     said: dict[str, str] = {"status": _status(answer.status)}
     if version is not None:
         said |= {"location": version.source, "etag": version.version}
-        if not answer.unchanged:
+        if answer.status == 201:  # as on HAPI, an update does not say when
             said["lastModified"] = version.last_updated
     return json.dumps({"response": said}, separators=(",", ":")).encode()
 

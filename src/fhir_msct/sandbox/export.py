@@ -42,7 +42,7 @@ class Job:
 
     def __init__(self, request: str, time: str, files: Sequence[File], token: bool) -> None:
         self.request, self.time, self.files, self.token = request, time, tuple(files), token
-        self.polls = 0
+        self.polls, self.done = 0, False
 
 
 class Exports:
@@ -170,6 +170,7 @@ class Exports:
         if job.polls <= faults.export_polls or self._strikes("export_stalled", request):
             progress = "in progress" if faults.export_stalled else f"{job.polls * 10}% complete"
             return Response(b"", 202, {"X-Progress": progress, "Retry-After": faults.export_retry_after})
+        job.done = True
         return Response(self._manifest(request, job), 200, media_type="application/json")
 
     def _manifest(self, request: Request, job: Job) -> bytes:
@@ -215,8 +216,10 @@ class Exports:
         return Response(text, media_type=_NDJSON)
 
     def _cancel(self, request: Request, body: bytes) -> Response:
+        """Ends a job; of a finished one, as on HAPI, nothing is left to do, and it stays (404)."""
         self._admit(request)
-        self._job(request)
+        if self._job(request).done:
+            raise Rejected(404, "nothing to do: the export is finished")
         del self._jobs[request.path_params["job"]]
         return Response(operation_outcome(202, "cancelled", severity="information"), 202, media_type=_FHIR)
 

@@ -93,15 +93,14 @@ class Interactions:
                 raise Rejected(400, f"{id_}: an id chosen by a client must hold a letter")
             return self.place(new, id_, if_match=if_match, method="PUT")
 
-    def update_where(
-        self, new: Incoming, condition: str, *, if_match: str | None = None, base: str
-    ) -> Answer:
-        """The next version of the one that matches, or a new resource when none does."""
+    def update_where(self, new: Incoming, condition: str, *, base: str) -> Answer:
+        """The next version of the one that matches, or a new resource when none does.
+
+        As on HAPI the id in the body and an If-Match do not count.
+        """
         with self._store.writing():
             there = self.match(new.type, condition, base)
-            if there is not None and new.tree.get("id", there) != there:
-                raise Rejected(400, "the resource carries another id than the one that matches")
-            return self.place(new, there or self._store.new_id(), if_match=if_match, method="PUT")
+            return self.place(new, there or self._store.new_id(), method="PUT")
 
     def place(self, new: Incoming, id_: str, *, method: str, if_match: str | None = None) -> Answer:
         """Stores the resource as this id's next version; the same content again changes nothing."""
@@ -128,15 +127,16 @@ class Interactions:
             if current is None or current.body is None:
                 return Answer(200, unchanged=True)
             version, now = self._next(type_, id_, current), instant_text(self._clock())
-            self._store.append(Version(type_, id_, version, now, "DELETE", None))
-            return Answer(200)
+            gone = Version(type_, id_, version, now, "DELETE", None)
+            self._store.append(gone)
+            return Answer(200, gone)
 
     def match(self, type_: str, condition: str, base: str) -> str | None:
         """The id of the one resource that meets a condition; 412 when several do."""
         if self._trouble.faults.no_conditions:
             return None
         condition = condition.removeprefix(f"{type_}?")
-        asked = query(known(type_), parse_qsl(condition, keep_blank_values=True), base=base, strict=True)
+        asked = query(known(type_), parse_qsl(condition, keep_blank_values=True), base=base)
         if not asked.clauses:
             raise Rejected(412, "a condition without a search parameter would match everything")
         ids = [row[0] for row in self._store.select(*asked.sql("c.id"))]
@@ -148,8 +148,11 @@ class Interactions:
         return next_version(current, 0 if current is None else len(self._store.history(type_, id_)))
 
 
-def incoming(body: bytes, expected: str | None = None) -> Incoming:
-    """The resource in a request's body; raises Rejected when it is none, or of another type."""
+def incoming(body: bytes, expected: str | None = None, *, own_id: bool = True) -> Incoming:
+    """The resource in a request's body; raises Rejected when it is none, or of another type.
+
+    Without `own_id` the id in it does not count, so it may be anything.
+    """
     try:
         text = body.decode("utf-8")
         tree = splice.parse(text)
@@ -162,7 +165,7 @@ def incoming(body: bytes, expected: str | None = None) -> Incoming:
     if expected is not None and type_ != expected:
         raise Rejected(400, f"the resource is a {type_}, its address says {expected}")
     id_ = tree.get("id", "x")
-    if not isinstance(id_, str) or not ID.fullmatch(id_):
+    if own_id and (not isinstance(id_, str) or not ID.fullmatch(id_)):
         raise Rejected(400, "id: wants at most 64 letters, digits, dots and dashes")
     if not isinstance(tree.get("meta", {}), dict):
         raise Rejected(400, "meta: not an object")

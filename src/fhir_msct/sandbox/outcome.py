@@ -6,15 +6,10 @@ https://hl7.org/fhir/R4/operationoutcome.html
 import json
 
 CODES = {
-    400: "invalid",
     401: "login",
     403: "forbidden",
-    404: "not-found",
     405: "not-supported",
     406: "not-supported",
-    409: "conflict",
-    410: "deleted",
-    412: "duplicate",
     413: "too-long",
     414: "too-long",
     415: "not-supported",
@@ -22,7 +17,10 @@ CODES = {
     500: "exception",
     503: "transient",
 }
-"""The issue code that fits each status (https://hl7.org/fhir/R4/valueset-issue-type.html)."""
+"""The issue code of a status; of all others `processing`, as on HAPI.
+
+https://hl7.org/fhir/R4/valueset-issue-type.html
+"""
 
 
 class Rejected(Exception):

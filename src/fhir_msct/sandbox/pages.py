@@ -1,12 +1,13 @@
 """Searchset and history Bundles, page by page: bodies go in as they are stored, byte for byte.
 
 A search keeps its list of matches, so what comes or goes meanwhile moves no page; a page shows each
-match as it is now. The link to the next page is opaque and hangs on the base address, as HAPI's does.
+match as it is now. The link to the next page is opaque and hangs on the base address, and the total is
+only told with the last page unless it is asked for: both as HAPI does.
 """
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -70,12 +71,15 @@ class Pages:
         self._found.clear()
 
     def _page(self, found: Found, token: str, start: int, size: int, self_url: str) -> bytes:
-        links = {"self": self_url}
-        if start + size < len(found.keys):
+        links, last = {"self": self_url}, start + size >= len(found.keys)
+        if not last:
             links["next"] = _page_link(found.base, token, start + size, size)
+        if start:
+            links["previous"] = _page_link(found.base, token, max(0, start - size), size)
         shown = self._store.page(found.keys[start : start + size])
         entries = [_match(version, found) for version in shown]
-        total = None if found.query.total == "none" else len(found.keys)
+        told = found.query.total == "accurate" or (last and found.query.total != "none")
+        total = len(found.keys) if told else None
         return bundle("searchset", entries, total=total, links=links)
 
 
@@ -93,10 +97,15 @@ def bundle(
     return start + (b',"entry":[' + body + b"]" if body else b"") + b"}"
 
 
-def history(versions: Iterable[Version], base: str) -> bytes:
-    """The history Bundle of one resource, the newest version first."""
-    entries = [_past(version, base) for version in versions]
-    return bundle("history", entries, total=len(entries))
+def history(versions: Sequence[Version], base: str, *, count: int = 0, offset: int = 0) -> bytes:
+    """The history Bundle of one resource, the newest version first; `count` 0: all that follow the offset."""
+    size = count or len(versions)
+    place = f"{base}/{versions[0].type}/{versions[0].id}/_history"
+    links = {"self": f"{place}?_count={size}&_offset={offset}"}
+    if offset + size < len(versions):
+        links["next"] = f"{place}?_count={size}&_offset={offset + size}"
+    entries = [_past(version, base) for version in versions[offset : offset + size]]
+    return bundle("history", entries, total=len(versions), links=links)
 
 
 def _match(version: Version, found: Found) -> bytes:
@@ -108,16 +117,11 @@ def _match(version: Version, found: Found) -> bytes:
 
 
 def _past(version: Version, base: str) -> bytes:
-    place = f"{version.type}/{version.id}"
-    url = version.type if version.method == "POST" else place
-    status = "201 Created" if version.version == "1" else "200 OK"
+    """As HAPI tells it: whatever made the first version was a POST."""
+    place, first = f"{version.type}/{version.id}", version.version == "1"
     rest = {
-        "request": {"method": version.method, "url": url},
-        "response": {
-            "status": "204 No Content" if version.body is None else status,
-            "etag": f'W/"{version.version}"',
-            "lastModified": version.last_updated,
-        },
+        "request": {"method": "POST" if first else version.method, "url": version.source},
+        "response": {"status": "201 Created" if first else "200 OK", "etag": f'W/"{version.version}"'},
     }
     body = b"" if version.body is None else b'"resource":%b,' % version.body
     tail = json.dumps(rest, separators=(",", ":"))[1:].encode()

@@ -35,7 +35,6 @@ LONGEST_URL = 8000
 
 _FHIR = "application/fhir+json;charset=UTF-8"
 _JSON = ("application/fhir+json", "application/json", "application/json+fhir", "text/json")
-_READABLE = (*_JSON, "*/*", "application/*")
 _FORM = "application/x-www-form-urlencoded"
 _HOST = re.compile(r"[\w.\-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
 
@@ -131,14 +130,14 @@ def _admit(desk: Desk, request: Request) -> None:
         raise Rejected(401, "a bearer token is needed, and this is not it")
     wanted = [part.partition(";")[0].strip() for part in request.headers.get("Accept", "*/*").split(",")]
     formats = request.query_params.getlist("_format")
-    if not any(media in _READABLE for media in wanted) and not formats:
+    if all(media.endswith("xml") for media in wanted) and not formats:
         raise Rejected(406, "this server speaks application/fhir+json only")
     if any(name != "json" and name.partition(";")[0].replace(" ", "+") not in _JSON for name in formats):
         raise Rejected(406, "_format: this server speaks json only")
     sent = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     form = request.url.path.endswith("/_search")
     if request.method in ("POST", "PUT") and sent and sent not in ((_FORM,) if form else _JSON):
-        raise Rejected(415, f"Content-Type: wants {_FORM if form else 'application/fhir+json'}")
+        raise Rejected(400, f"Content-Type: wants {_FORM if form else 'application/fhir+json'}")
 
 
 def _unpacked(request: Request, body: bytes) -> bytes:
@@ -170,13 +169,14 @@ def _type(desk: Desk, request: Request, body: bytes) -> Response:
     type_ = known(request.path_params["type"])
     if request.method in ("GET", "HEAD"):
         return _search(desk, request, b"")
-    new, base = incoming(body, type_), _address(request)
+    if request.method == "PUT" and not request.url.query:
+        raise Rejected(400, "an update needs an id in its address, or a condition")
+    new, base = incoming(body, type_, own_id=request.method != "POST"), _address(request)
     if request.method == "POST":
         condition = request.headers.get("If-None-Exist")
         done = desk.interactions.create(new, if_none_exist=condition, base=base)
     else:
-        if_match = request.headers.get("If-Match")
-        done = desk.interactions.update_where(new, request.url.query, if_match=if_match, base=base)
+        done = desk.interactions.update_where(new, request.url.query, base=base)
     return _written(request, done)
 
 
@@ -188,8 +188,7 @@ def _search(desk: Desk, request: Request, body: bytes) -> Response:
     except UnicodeDecodeError:
         raise Rejected(400, "the search is not UTF-8") from None
     base = _address(request)
-    asked = query(type_, pairs, base=base, strict="handling=strict" in request.headers.get("Prefer", ""))
-    return answered(desk.pages.first(asked, base, type_))
+    return answered(desk.pages.first(query(type_, pairs, base=base), base, type_))
 
 
 def _instance(desk: Desk, request: Request, body: bytes) -> Response:
@@ -209,8 +208,18 @@ def _vread(desk: Desk, request: Request, body: bytes) -> Response:
 
 
 def _history(desk: Desk, request: Request, body: bytes) -> Response:
-    versions = desk.interactions.history(request.path_params["type"], request.path_params["id"])
-    return answered(history(versions, _address(request)))
+    type_, id_ = request.path_params["type"], request.path_params["id"]
+    count, offset = (_whole(request, name) for name in ("_count", "_offset"))
+    versions = desk.interactions.history(type_, id_)
+    return answered(history(versions, _address(request), count=count, offset=offset))
+
+
+def _whole(request: Request, name: str) -> int:
+    """A number among the parameters; 0 where it is absent."""
+    text = request.query_params.get(name, "0")
+    if not text.isdecimal():
+        raise Rejected(400, f"{name}: not a whole number")
+    return int(text)
 
 
 def _shown(request: Request, answer: Answer) -> Response:
@@ -224,7 +233,7 @@ def _shown(request: Request, answer: Answer) -> Response:
 def _written(request: Request, answer: Answer) -> Response:
     version = _left(answer)
     headers = _version_headers(request, version)
-    if request.method == "POST" and answer.status == 201:
+    if request.method == "POST":
         headers["Location"] = headers["Content-Location"]
     wanted = request.headers.get("Prefer", "")
     if "return=minimal" in wanted:
