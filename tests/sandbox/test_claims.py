@@ -97,13 +97,14 @@ def carrying(type_: str, name: str) -> tuple[Tree, str, str]:
     kinds: dict[str, tuple[Any, str, str]] = {
         "token": ({"coding": [{"system": "urn:x", "code": "c"}]}, "urn:x|c", "urn:y|c"),
         "date": (DAY, DAY, "2023"),
+        "uri": ("urn:u", "urn:u", "urn:v"),
         "reference": ({"reference": f"{target}/a"}, f"{target}/a", f"{target}/b"),
     }
     value, right, wrong = kinds[parameter.kind]
     *steps, last = parameter.path.split(".")
     if last == "identifier":
         value = {"system": "urn:x", "value": "c"}
-    if last in ("status", "gender", "url"):
+    if last in ("status", "gender"):
         value, right, wrong = "c", "c", "d"
     if last == "class":
         value = {"system": "urn:x", "code": "c"}

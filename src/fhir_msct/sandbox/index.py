@@ -29,7 +29,7 @@ def terms(type_: str, tree: dict[str, Any]) -> set[Term]:
     for name, parameter in PARAMETERS.get(type_, {}).items():
         param = f"{type_}.{name}"
         elements = _at(tree, parameter.path)
-        if parameter.kind == "token":
+        if parameter.kind in ("token", "uri"):
             found.update(_tokens(param, elements))
         elif parameter.kind == "date":
             found.update(_dates(param, elements))

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 class Parameter(NamedTuple):
     """A search parameter: how its values compare, the element it looks at, the one type it may point to."""
 
-    kind: Literal["token", "reference", "date"]
+    kind: Literal["token", "reference", "date", "uri"]
     path: str
     target: str = ""
 
@@ -17,6 +17,11 @@ class Parameter(NamedTuple):
 def token(path: str) -> Parameter:
     """A code, an identifier, a concept: `code`, `system|code`, `|code`, `system|`."""
     return Parameter("token", path)
+
+
+def uri(path: str) -> Parameter:
+    """An address, as it is written."""
+    return Parameter("uri", path)
 
 
 def date(path: str) -> Parameter:
@@ -40,7 +45,7 @@ _STATUS = {**_OWN, "status": token("status")}
 _ABOUT = {**_STATUS, "patient": reference("subject", "Patient"), "subject": reference("subject")}
 _CODED = {**_ABOUT, "code": token("code")}
 _PATIENTS = {**_STATUS, "patient": reference("patient", "Patient")}
-_PUBLISHED = {**_STATUS, "url": token("url"), "date": date("date")}
+_PUBLISHED = {**_STATUS, "url": uri("url"), "date": date("date")}
 
 PARAMETERS: dict[str, dict[str, Parameter]] = {
     "AdverseEvent": {"subject": reference("subject"), "date": date("date"), "event": token("event")},
