@@ -23,7 +23,7 @@ from lib.fake_fhir import reply, status
 from lib.virtual_time import VirtualTime
 
 PATH = "/fhir"
-_KEPT = ("content-type", "content-location", "location", "etag", "last-modified", "retry-after", "x-progress")
+_KEPT = ("content-location", "location", "etag", "last-modified", "retry-after", "x-progress")
 _PASSED = ("accept", "content-type", "cache-control", "prefer", "if-match", "if-none-match", "if-none-exist")
 
 Bend = Callable[[list[bytes], list[Key], str | None], bytes | None]
@@ -114,17 +114,13 @@ class Guarded:
         describing = request.url.path == f"{PATH}/metadata"
         if describing and (known := _METADATA.get(self.base)):
             return reply(200, known)
-        headers = {name: request.headers[name] for name in _PASSED if name in request.headers}
-        headers |= {"Host": request.url.netloc.decode(), "Accept-Encoding": "identity"}
-        url = self._upstream.copy_with(raw_path=request.url.raw_path)
-        answer = self._http.request(request.method, url, headers=headers, content=request.content)
+        answer = forwarded(request, self._upstream, self._http)
         if request.method == "POST" and request.url.path == PATH and answer.status_code == 200:
             self._written(json.loads(request.content), answer.json())
         if describing:
             _METADATA[self.base] = answer.content
         body = self._searched(request, answer.content) if answer.status_code == 200 else answer.content
-        kept = {name.replace("-", "_"): answer.headers[name] for name in _KEPT if name in answer.headers}
-        return reply(answer.status_code, body, answer.headers.get("content-type", ""), **kept)
+        return passed_on(answer, body)
 
     def _searched(self, request: httpx.Request, body: bytes) -> bytes:
         """The body of an answer: where it is a page, or a count, as it is to be given."""
@@ -151,6 +147,20 @@ class Guarded:
                 self.idle.append(asked["url"])
             if response["status"].startswith("200") and "ifMatch" not in asked:
                 self.blind.append(asked["url"])
+
+
+def forwarded(request: httpx.Request, upstream: httpx.URL, http: httpx.Client) -> httpx.Response:
+    """What the server behind says, whole and not packed; its links lead to whom the request was sent."""
+    headers = {name: request.headers[name] for name in _PASSED if name in request.headers}
+    headers |= {"Host": request.url.netloc.decode(), "Accept-Encoding": "identity"}
+    url = upstream.copy_with(raw_path=request.url.raw_path)
+    return http.request(request.method, url, headers=headers, content=request.content)
+
+
+def passed_on(answer: httpx.Response, body: bytes) -> httpx.Response:
+    """An answer with this body in place of its own."""
+    kept = {name.replace("-", "_"): answer.headers[name] for name in _KEPT if name in answer.headers}
+    return reply(answer.status_code, body, answer.headers.get("content-type", ""), **kept)
 
 
 _METADATA: dict[str, bytes] = {}
