@@ -151,6 +151,20 @@ def test_a_maven_that_cannot_reach_its_jars_is_named_and_its_log_as_well(machine
     assert "hapi.log" in said
 
 
+def test_a_java_without_a_compiler_is_named(machine: Machine) -> None:
+    machine.has_java()
+    machine.has_maven('print("[ERROR] No compiler is provided in this environment."); sys.exit(1)')
+    code, (said,) = machine.make_hapi()
+    assert (code, said.startswith("make hapi: Java here has no compiler: a JDK is needed")) == (3, True)
+
+
+def test_a_java_home_without_java_is_not_passed_over(machine: Machine) -> None:
+    machine.has_java()
+    machine.has_maven()
+    code, (said,) = machine.make_hapi(JAVA_HOME=str(machine.home / "nothing"))
+    assert (code, said.startswith("make hapi: no Java in JAVA_HOME: ")) == (3, True)
+
+
 def test_a_source_that_does_not_compile_is_no_missing_jar(machine: Machine) -> None:
     machine.has_java()
     machine.has_maven('print("[ERROR] COMPILATION ERROR"); sys.exit(1)')
@@ -199,6 +213,16 @@ def test_it_is_built_once_and_again_when_a_source_changes(machine: Machine) -> N
         pom.write("<!-- changed -->\n")
     machine.make_hapi(HAPI_PORT=free_port())
     assert (target / "builds").read_text("utf-8") == "xx"
+
+
+def test_a_server_that_dies_with_data_on_it_says_where_to_look(machine: Machine) -> None:
+    """After it had answered: at its first transaction."""
+    machine.has_java(SERVES.replace("def do_GET", "def do_POST(self):\n        os._exit(7)\n    def do_GET"))
+    machine.has_maven()
+    code, said = machine.make_hapi(HAPI_PORT=free_port())
+    assert code == 3
+    assert len(said) == 1 and said[0].startswith("make hapi: "), said
+    machine.wait_until_the_server_is_gone()
 
 
 def free_port() -> str:
