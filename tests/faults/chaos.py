@@ -136,18 +136,42 @@ class Chaos(httpx.BaseTransport):
         self.sent += 1
         if self.sent > self._limit:
             raise Hangs(f"{self.sent} requests in one run")
-        ours = str(request.url).startswith(self.server.base)
+        ours, with_token = self.admitted(request)
         told = request.headers.get("authorization")
-        if not ours or told != (f"Bearer {self.token}" if self.token else None):
+        if not ours or told != (f"Bearer {self.token}" if self.token and with_token else None):
             self.leaks.append(f"{request.url.host}: token {'sent' if told else 'not sent'}")
         if self.alone and self.server.time.now < self._not_before - 1e-6:
             self.leaks.append("asked again before the server wanted it")
+
+    def admitted(self, request: httpx.Request) -> tuple[bool, bool]:
+        """Whether an address may be asked at all, and whether the token has to go along."""
+        return str(request.url).startswith(self.server.base), True
+
+    def asked_to_wait(self) -> tuple[str, str]:
+        """A Retry-After in any of its forms, and the server's Date; nobody may come back before it."""
+        now = self.server.now.replace(microsecond=0)
+        moment = now + timedelta(seconds=40)
+        forms: list[tuple[str, float]] = [
+            *(("2", 2), ("0", 0), ("7.5", 7.5), ("18000", LONGEST_WAIT), ("-5", 0), ("soon", 0), ("", 0)),
+            (format_datetime(moment, usegmt=True), 40),
+            (format_datetime(now + timedelta(hours=5), usegmt=True), LONGEST_WAIT),
+            (format_datetime(now - timedelta(days=1), usegmt=True), 0),
+            (str(int(moment.timestamp())), 40),
+            (str(int(moment.timestamp() * 1000)), 40),
+        ]
+        text, wait = self.chance.choice(forms)
+        self._not_before = self.server.time.now + wait
+        return text, format_datetime(now, usegmt=True)
+
+    def fits(self, kind: str, request: httpx.Request) -> bool:
+        """Whether a fault can strike this request."""
+        return _fits(kind, request)
 
     def _drawn(self, request: httpx.Request) -> str:
         if not self.kinds or self.chance.random() >= self.rate:
             return ""
         kind = self.chance.choice(self.kinds)
-        if not _fits(kind, request):
+        if not self.fits(kind, request):
             return ""
         self.struck[kind] += 1
         return kind
@@ -215,19 +239,7 @@ def _later(code: int) -> Callable[[Chaos, httpx.Request], httpx.Response]:
     """Too many requests, with every form of Retry-After, and what must be waited for it."""
 
     def fault(chaos: Chaos, request: httpx.Request) -> httpx.Response:
-        now = chaos.server.now.replace(microsecond=0)
-        moment = now + timedelta(seconds=40)
-        forms: list[tuple[str, float]] = [
-            *(("2", 2), ("0", 0), ("7.5", 7.5), ("18000", LONGEST_WAIT), ("-5", 0), ("soon", 0), ("", 0)),
-            (format_datetime(moment, usegmt=True), 40),
-            (format_datetime(now + timedelta(hours=5), usegmt=True), LONGEST_WAIT),
-            (format_datetime(now - timedelta(days=1), usegmt=True), 0),
-            (str(int(moment.timestamp())), 40),
-            (str(int(moment.timestamp() * 1000)), 40),
-        ]
-        text, wait = chaos.chance.choice(forms)
-        chaos._not_before = chaos.server.time.now + wait
-        date = format_datetime(now, usegmt=True)
+        text, date = chaos.asked_to_wait()
         return status(code, "throttled", Retry_After=text, Date=date)(request)
 
     return fault

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from faults.chaos import KINDS, LONGEST_WAIT, TOKEN, Chaos, Killed
+from faults.crash_images import image
 from faults.model import BASE, Key, ModelServer, versions
 from fhir_msct import plan as plans
 from fhir_msct.archive.store import Archive
@@ -95,15 +96,8 @@ class Hospital:
 
     def meanwhile(self) -> None:
         """Something happens in the hospital."""
-        things = [
-            self.create,
-            self.create,
-            self.change,
-            self.change,
-            self.delete,
-            self.move,
-            self.create_late,
-        ]
+        things = [self.create, self.create, self.change, self.change]
+        things += [self.delete, self.move, self.create_late, self.revive]
         self.chance.choice(things)()
         self.remember()
 
@@ -136,6 +130,16 @@ class Hospital:
         """A deleted one."""
         if key := self._some():
             self.server.erase(key)
+
+    def revive(self) -> None:
+        """One that was deleted, written again under its old id."""
+        gone = [key for key in sorted(self.server.history) if key not in self.server.held]
+        if gone:
+            key = self.chance.choice(gone)
+            last = next(one.body for one in reversed(self.server.history[key]) if one.body is not None)
+            tree = json.loads(last)
+            del tree["meta"]
+            self.server.write(tree | {"valueString": f"again {self.chance.randrange(1000)}"})
 
     def move(self) -> None:
         """One that turns out to be of somebody else: in or out of the cohort."""
@@ -174,20 +178,23 @@ class Hospital:
 class Schedule:
     """One seed, played."""
 
+    kind = "search"
+
     def __init__(self, seed: int, folder: Path, *, connections: int = 1) -> None:
-        self.chance = random.Random(f"search {seed}")
+        self.chance = random.Random(f"{self.kind} {seed}")
         self.folder, self.time = folder, VirtualTime()
         chance = self.chance
         morning = datetime(2024, 6, 30, chance.choice([0, 8, 23]), chance.choice([0, 55]), tzinfo=UTC)
-        self.server = ModelServer(self.time, morning=morning)
-        self.chaos = Chaos(self.server, chance, token=TOKEN)
+        self.server, self.chaos = self._made(morning)
         self.server.counted = self.chaos.counted  # type: ignore[method-assign]
         self.server.paged = self.chaos.paged  # type: ignore[method-assign]
         self.hospital = Hospital(self.server, chance)
         self.server.say_able(self.hospital.types, since=chance.random() < 0.7, history=chance.random() < 0.5)
         self.server.minds_updated = chance.random() < 0.9
         self.chaos.alone = connections == 1
-        self.plan = _plan(folder, self.hospital, connections)
+        self.until_torn: int | None = None
+        """Transactions of one pull after which its archive is taken back to what it was."""
+        self.plan = self._plan(connections)
         self.wanted = Wanted(
             types=self.hospital.types,
             cohort=self.plan.cohort,
@@ -213,6 +220,13 @@ class Schedule:
         waits = [wait for wait in self.time.waits if not 0 <= wait <= LONGEST_WAIT]
         assert waits == [], f"waited {waits}"
 
+    def _made(self, morning: datetime) -> tuple[ModelServer, Chaos]:
+        server = ModelServer(self.time, morning=morning)
+        return server, Chaos(server, self.chance, token=TOKEN)
+
+    def _plan(self, connections: int) -> Plan:
+        return study(self.folder, self.hospital, connections)
+
     @property
     def _moment(self) -> int:
         return len(self.hospital.states) - 1
@@ -229,6 +243,7 @@ class Schedule:
         chaos.zip = chance.random() < 0.3
         chaos.until_killed = chance.choice([None, chance.randrange(40), chance.randrange(200)])
         chaos.until_full = chance.choice([None, None, None, chance.randrange(60)])
+        self.until_torn = chance.choice([None, None, None, None, None, chance.randrange(80)])
         busy = 0.0 if self.capped else chance.choice([0.0, 0.0, 0.05, 0.3])
         chaos.meanwhile = lambda: self.hospital.meanwhile() if chance.random() < busy else None
         if not self.capped and chance.random() < 0.5:
@@ -238,9 +253,12 @@ class Schedule:
         """One process; its report, where it lived to give one."""
         self.chaos.again()
         start = self._moment
-        report = None
+        report = left = None
         try:
-            with disk(self.folder, self.chaos, self.chance):
+            with (
+                disk(self.folder, self.chaos, self.chance),
+                image(self.folder, self.until_torn) as left,
+            ):
                 report = pull(
                     self.folder,
                     self.plan,
@@ -254,6 +272,12 @@ class Schedule:
             self.outcomes.append("killed")
         except MsctError as error:
             self.outcomes.append(f"{type(error).__name__}: {error}")
+        if left is not None and left.taken:
+            left.put_back()
+            self.chaos.struck["kill at a commit"] += 1
+            self.outcomes.append("killed at a commit")
+            report = None
+        self.until_torn = None
         self._look()
         self.begun.setdefault(self.run, start)
         if report is not None and report.complete:
@@ -343,7 +367,7 @@ def searched(seed: int, connections: int = 1) -> Schedule:
 _LOADED: list[Plan] = []
 
 
-def _plan(folder: Path, hospital: Hospital, connections: int) -> Plan:
+def study(folder: Path, hospital: Hospital, connections: int) -> Plan:
     """The plan of a study that pulls from the model server with a token."""
     if not _LOADED:
         _LOADED.append(plans.load())

@@ -113,7 +113,7 @@ class CatchingUp:
             self._prove(proof, counted + len(recent), "counts")
             return []
         self._say(f"{proof.type}: {counted} on the server, {len(older)} here: comparing the ids")
-        return self._reconciled(proof, chunks, bound)
+        return self._reconciled(proof, chunks, bound, frozenset(lost))
 
     def _bound(self, proof: Proof) -> str:
         """The instant before which everything is counted; none where the server cannot count so."""
@@ -121,8 +121,13 @@ class CatchingUp:
             return proof.since
         return proofs.watermark(self._run) or ""
 
-    def _reconciled(self, proof: Proof, chunks: Iterable[Window], bound: str) -> list[Asked]:
-        """Every id that the server lists against every id that is here."""
+    def _reconciled(
+        self, proof: Proof, chunks: Iterable[Window], bound: str, lost: frozenset[str]
+    ) -> list[Asked]:
+        """Every id that the server lists against every id that is here.
+
+        What is `lost` and listed after all was deleted and has just come back: what is here is older.
+        """
         here, again_how = proofs.held(self._run, proof), AGAIN if bound else AGAIN_UNBOUNDED
         listed, again, total = set[str](), list[Asked](), 0
         for chunk in chunks:
@@ -132,7 +137,7 @@ class CatchingUp:
                 return []
             total += len(found)
             listed |= found
-            if not found <= here:
+            if not found <= here - lost:
                 again.append(Asked(chunk.type, chunk.patients))
         gone = here - listed
         deleted = self._deletions(proof.type, sorted(gone))
