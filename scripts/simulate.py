@@ -1,4 +1,4 @@
-"""Plays one bad day again, request by request: `python scripts/simulate.py search|push SEED [HOW MANY]`.
+"""Plays one bad day again, request by request: `python scripts/simulate.py search|bulk|push SEED [HOW MANY]`.
 
 The schedule of a seed never changes as long as the code does not: what is printed is what the test saw.
 With a number it plays so many seeds from this one on, silently, and names the ones that fail.
@@ -13,19 +13,23 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from faults.bulk import Exports, exported
 from faults.pushing import Pushes, pushed
 from faults.searching import Schedule, scratch, searched
+
+STORIES: dict[str, Any] = {"search": Schedule, "bulk": Exports, "push": Pushes}
+PLAYED: dict[str, Any] = {"search": searched, "bulk": exported, "push": pushed}
 
 
 def main() -> int:
     kind, seed, many = [*sys.argv[1:], "1"][:3]
-    if kind not in ("search", "push"):
+    if kind not in STORIES:
         print(__doc__, file=sys.stderr)
         return 3
     if int(many) > 1:
         return _many(kind, range(int(seed), int(seed) + int(many)))
     folder = scratch()
-    schedule: Any = Schedule(int(seed), folder) if kind == "search" else Pushes(int(seed))
+    schedule = STORIES[kind](int(seed), *(() if kind == "push" else (folder,)))
     honest, before = schedule.chaos.handle_request, len(schedule.server.base)
 
     def told(request: httpx.Request) -> httpx.Response:
@@ -52,7 +56,7 @@ def _many(kind: str, seeds: range) -> int:
     failed = 0
     for seed in seeds:
         try:
-            (searched if kind == "search" else pushed)(seed)
+            PLAYED[kind](seed)
         except AssertionError as error:
             failed += 1
             print(f"{kind} {seed}: {error}")

@@ -78,6 +78,8 @@ class Chaos(httpx.BaseTransport):
         self.until_full: int | None = None
         self.fill: Callable[[], None] = lambda: None
         self.meanwhile: Callable[[], None] = lambda: None
+        self.at_points: Callable[[], None] = lambda: None
+        """What else is done wherever the process may die."""
         self.struck: Counter[str] = Counter()
         self.leaks: list[str] = []
         self.known: dict[Key, bytes] = {}
@@ -100,6 +102,7 @@ class Chaos(httpx.BaseTransport):
 
     def point(self) -> None:
         """A place where the process may die, or the disk be full."""
+        self.at_points()
         if self.until_full is not None:
             self.until_full -= 1
             if self.until_full < 0:
@@ -149,6 +152,11 @@ class Chaos(httpx.BaseTransport):
 
     def asked_to_wait(self) -> tuple[str, str]:
         """A Retry-After in any of its forms, and the server's Date; nobody may come back before it."""
+        text, date, self._not_before = self.wait_told()
+        return text, date
+
+    def wait_told(self) -> tuple[str, str, float]:
+        """A Retry-After, the server's Date, and the virtual time that they mean."""
         now = self.server.now.replace(microsecond=0)
         moment = now + timedelta(seconds=40)
         forms: list[tuple[str, float]] = [
@@ -160,8 +168,7 @@ class Chaos(httpx.BaseTransport):
             (str(int(moment.timestamp() * 1000)), 40),
         ]
         text, wait = self.chance.choice(forms)
-        self._not_before = self.server.time.now + wait
-        return text, format_datetime(now, usegmt=True)
+        return text, format_datetime(now, usegmt=True), self.server.time.now + wait
 
     def fits(self, kind: str, request: httpx.Request) -> bool:
         """Whether a fault can strike this request."""
@@ -190,7 +197,7 @@ class Chaos(httpx.BaseTransport):
         if fault == "older-version":
             bodies += [old for key in self._some(before) for old in self._older(key)]
         if fault == "lagging-replica":
-            bodies = [self._lagging(body) for body in bodies]
+            bodies = [self.lagging(body) for body in bodies]
         if fault == "stranger":
             bodies.append(STRANGER)
         if fault == "next-to-self" and following:
@@ -211,7 +218,7 @@ class Chaos(httpx.BaseTransport):
         bodies = [one.body for one in self.server.history[key] if one.body is not None]
         return [self.chance.choice(bodies[:-1])] if len(bodies) > 1 and key in self.server.held else []
 
-    def _lagging(self, body: bytes) -> bytes:
+    def lagging(self, body: bytes) -> bytes:
         """An earlier version of what the archive is known to hold already."""
         tree = json.loads(body)
         key = (tree["resourceType"], tree["id"])

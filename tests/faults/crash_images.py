@@ -4,6 +4,7 @@ SQLite tells which statements it runs; the code that is tested knows nothing of 
 to the server after the moment of the copy stays done: nobody can take that back.
 """
 
+import resource
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,14 @@ class Image:
 
     def __init__(self, folder: Path, number: int) -> None:
         self._archive, self._copy, self._left = folder / "archive", folder / "as it was", number
+        self.opened: list[Any] = []
+        """Connections to databases that nobody listens to yet: they are told of before they work."""
         self.taken = False
+
+    def listen(self) -> None:
+        """Begins to hear what is done over connections that were opened meanwhile."""
+        while self.opened:
+            self.opened.pop().set_trace_callback(self.said)
 
     def said(self, statement: str) -> None:
         """A statement begins to run."""
@@ -27,7 +35,10 @@ class Image:
             self._left -= 1
             if self._left < 0:
                 self.taken = True
+                soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))  # the copy is no part of the story
                 shutil.copytree(self._archive, self._copy)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     def put_back(self) -> None:
         """From now on the archive is what it was at that moment."""
@@ -50,7 +61,7 @@ def image(folder: Path, number: int | None) -> Iterator[Image | None]:
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "sqlite3.connect/handle" and _watching:
-        arguments[0].set_trace_callback(_watching[-1].said)
+        _watching[-1].opened.append(arguments[0])
 
 
 sys.addaudithook(_heard)

@@ -42,11 +42,12 @@ def scratch() -> Path:
 def disk(folder: Path, chaos: Chaos, chance: random.Random) -> Iterator[None]:
     """A disk that is full from some point on: no file of this process may grow any more than a little."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    room = chance.choice([0, 4096, 20_000])
+    room = chance.choice([0, 4096, 20_000, None])
 
     def fill() -> None:
         sizes = [path.stat().st_size for path in (folder / "archive").glob("archive.sqlite*")]
-        resource.setrlimit(resource.RLIMIT_FSIZE, (max(sizes, default=0) + room, hard))
+        limit = 100 if room is None else max(sizes, default=0) + room
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
 
     chaos.fill = fill
     try:
@@ -231,11 +232,14 @@ class Schedule:
     def _moment(self) -> int:
         return len(self.hospital.states) - 1
 
+    @property
+    def usable(self) -> tuple[str, ...]:
+        """The kinds of fault that may strike."""
+        never = {"409", *(("wrong-count", "stranger") if self.capped else ("no-next",))}
+        return tuple(kind for kind in KINDS if kind not in never)
+
     def _bad_day(self) -> None:
-        chance, chaos = self.chance, self.chaos
-        usable = [kind for kind in KINDS if kind not in ("409", *(("no-next",) * (not self.capped)))]
-        if self.capped:
-            usable = [kind for kind in usable if kind not in ("wrong-count", "stranger")]
+        chance, chaos, usable = self.chance, self.chaos, self.usable
         chaos.kinds = tuple(chance.sample(usable, chance.randrange(1, 9)))
         if self.capped:
             chaos.kinds = ("no-next", *chaos.kinds)
@@ -259,6 +263,7 @@ class Schedule:
                 disk(self.folder, self.chaos, self.chance),
                 image(self.folder, self.until_torn) as left,
             ):
+                self.chaos.at_points = left.listen if left else lambda: None
                 report = pull(
                     self.folder,
                     self.plan,

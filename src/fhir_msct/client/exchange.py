@@ -25,7 +25,7 @@ from fhir_msct.client.network import Network
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.redirects import Trail
 from fhir_msct.client.reply import FHIR_JSON, REFUSED, Reply, checked, issue_codes, media_type, says_later
-from fhir_msct.client.retry import Gate, Patience, http_date, retry_after
+from fhir_msct.client.retry import RETRIED, Gate, Patience, http_date, retry_after
 from fhir_msct.errors import MsctError, ServerFailed, ServerUnfit, Unreachable
 
 GUEST_CONNECTIONS, GUEST_REQUESTS = 4, 5.0
@@ -159,6 +159,9 @@ class Exchange:
                 if not trail.leads_on(status):
                     if status == 401 and with_token:
                         self.auth.renew(authorization)
+                    if status in RETRIED:
+                        date = http_date(response.headers.get("date")) or datetime.now(UTC)
+                        self._gate.close_for(retry_after(response.headers.get("retry-after"), date) or 0.0)
                     self._let_in |= status < 300
                     yield response
                     return

@@ -113,7 +113,9 @@ class CatchingUp:
             self._prove(proof, counted + len(recent), "counts")
             return []
         self._say(f"{proof.type}: {counted} on the server, {len(older)} here: comparing the ids")
-        return self._reconciled(proof, chunks, bound, frozenset(lost))
+        return self._reconciled(
+            proof, chunks, bound, lambda gone: counted != len(older - gone) or set(lost) - gone
+        )
 
     def _bound(self, proof: Proof) -> str:
         """The instant before which everything is counted; none where the server cannot count so."""
@@ -122,11 +124,16 @@ class CatchingUp:
         return proofs.watermark(self._run) or ""
 
     def _reconciled(
-        self, proof: Proof, chunks: Iterable[Window], bound: str, lost: frozenset[str]
+        self,
+        proof: Proof,
+        chunks: Iterable[Window],
+        bound: str,
+        doubtful: Callable[[frozenset[str]], object],
     ) -> list[Asked]:
         """Every id that the server lists against every id that is here.
 
-        What is `lost` and listed after all was deleted and has just come back: what is here is older.
+        Where what is gone does not explain the counts, something has just been changed, or has come back
+        after it was gone: what is here of it is older, and the time since the bound is read again.
         """
         here, again_how = proofs.held(self._run, proof), AGAIN if bound else AGAIN_UNBOUNDED
         listed, again, total = set[str](), list[Asked](), 0
@@ -137,9 +144,11 @@ class CatchingUp:
                 return []
             total += len(found)
             listed |= found
-            if not found <= here - lost:
+            if not found <= here:
                 again.append(Asked(chunk.type, chunk.patients))
         gone = here - listed
+        if bound and doubtful(gone):
+            again += [Asked(chunk.type, chunk.patients, bound, "", False) for chunk in chunks]
         deleted = self._deletions(proof.type, sorted(gone))
         self._prove(proof, total, again_how if again else "listing", missed=gone)
         if gone:
@@ -158,11 +167,14 @@ class CatchingUp:
         return len(deletions)
 
     def _judge(self, proof: Proof) -> None:
-        """The last word on a type that was read again."""
-        bound = self._bound(proof) if proof.how == AGAIN else ""
-        counted = self._counted(self._chunks(proof.type), bound)
-        older = len(proofs.held(self._run, proof, before=bound))
-        recent = len(proofs.held(self._run, proof, since=bound)) if bound else 0
+        """The last word on a type that was read again: by what is older than the bound, or else by all."""
+        bounds = [self._bound(proof), ""] if proof.how == AGAIN else [""]
+        for bound in bounds:
+            counted = self._counted(self._chunks(proof.type), bound)
+            older = len(proofs.held(self._run, proof, before=bound))
+            recent = len(proofs.held(self._run, proof, since=bound)) if bound else 0
+            if counted is None or counted == older:
+                break
         why = _NO_COUNT if counted is None else ""
         if counted is not None and counted != older:
             why = f"the server counts {counted}, {older} are here"

@@ -1,0 +1,124 @@
+"""One schedule of pulls by `$export`: the same hospital, the same bad days, the same promises."""
+
+import random
+import shutil
+from collections import Counter
+from contextlib import closing
+from datetime import datetime
+
+import httpx
+import msgspec
+
+from faults.chaos import TOKEN, Chaos
+from faults.exports import FILED, FILES, KICKED, PAGES, PATH, POLLED, ExportServer
+from faults.searching import Schedule, scratch, study
+from fhir_msct.archive.store import Archive
+from fhir_msct.plan import Plan
+
+EXPORTED = (*KICKED, *POLLED, *FILED)
+"""Faults of an export, beside those of every request."""
+
+
+class BulkChaos(Chaos):
+    """Between client and exporting server."""
+
+    server: ExportServer
+
+    def __init__(self, server: ExportServer, chance: random.Random) -> None:
+        super().__init__(server, chance, token=TOKEN)
+        self._polls: dict[str, float] = {}
+        """From when on each job may be polled again."""
+        server.fault, server.wait_told, server.lagging = lambda: self.fault, self._not_yet, self.lagging
+
+    def _not_yet(self, number: int) -> tuple[str, str]:
+        text, date, self._polls[f"/{PAGES}/{number}"] = self.wait_told()
+        return text, date
+
+    def again(self, *, limit: int = 4000) -> None:
+        super().again(limit=limit)
+        self._polls = {}
+
+    def _watch(self, request: httpx.Request) -> None:
+        super()._watch(request)
+        free = max((at for path, at in self._polls.items() if request.url.path.endswith(path)), default=0.0)
+        if request.method == "GET" and self.server.time.now < free - 1e-6:
+            self.leaks.append("a job was polled before the server wanted it")
+
+    def _drawn(self, request: httpx.Request) -> str:
+        fitting = [kind for kind in self.kinds if self.fits(kind, request)]
+        if not fitting or self.chance.random() >= self.rate:
+            return ""
+        kind = self.chance.choice(fitting)
+        self.struck[kind] += 1
+        return kind
+
+    def fits(self, kind: str, request: httpx.Request) -> bool:
+        url = str(request.url)
+        kick, poll = "$export" in url, f"/{PAGES}/" in url
+        file = url.startswith(FILES) or f"/{PATH}/" in url
+        if kind in EXPORTED:
+            return (
+                (kick and kind in KICKED)
+                or (poll and kind in POLLED and request.method == "GET")
+                or (file and kind in FILED)
+            )
+        return super().fits(kind, request) and not (kind == "stranger" and (kick or poll or file))
+
+    def admitted(self, request: httpx.Request) -> tuple[bool, bool]:
+        """The token goes with a file where the manifest wants it; elsewhere only to a listed origin."""
+        url, server = str(request.url), self.server
+        if url.startswith(FILES):
+            return not server.token or server.listed, server.token
+        if f"/{PATH}/" in url:
+            return True, server.token
+        return super().admitted(request)
+
+
+class Exports(Schedule):
+    """One seed, played against a server that exports."""
+
+    kind = "bulk"
+    server: ExportServer
+    used: Counter[str]
+
+    def _made(self, morning: datetime) -> tuple[ExportServer, Chaos]:
+        server = ExportServer(self.time, morning=morning)
+        server.manner(random.Random(self.chance.random()))
+        self.used = Counter()
+        return server, BulkChaos(server, self.chance)
+
+    def _plan(self, connections: int) -> Plan:
+        plan, chance = study(self.folder, self.hospital, connections), self.chance
+        listed = (FILES.rpartition("/")[0],) if self.server.listed else ()
+        way = msgspec.structs.replace(
+            plan.pull,
+            how=chance.choice(["export", "auto"]),
+            file_origins=listed,
+            stall_minutes=chance.choice([5, 60]),
+        )
+        server = msgspec.structs.replace(plan.server, kind="research")
+        return msgspec.structs.replace(plan, server=server, pull=way)
+
+    @property
+    def usable(self) -> tuple[str, ...]:
+        return (*super().usable, *EXPORTED, *EXPORTED)
+
+    def _look(self) -> None:
+        super()._look()
+        if not (self.folder / "archive" / "archive.sqlite").is_file():
+            return
+        with Archive.open(self.folder) as archive, closing(archive.connection.cursor()) as rows:
+            found = rows.execute("select run, state, why from bulk_job order by id desc limit 1").fetchone()
+        if found and found[0] == self.run and self.said_complete:
+            self.used["export" if found[1:] == ("kept", "") else "export and search"] += 1
+
+
+def exported(seed: int) -> Exports:
+    """The schedule of a seed, played to its end; raises AssertionError where a promise is broken."""
+    folder = scratch()
+    try:
+        schedule = Exports(seed, folder)
+        schedule.play()
+        return schedule
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
