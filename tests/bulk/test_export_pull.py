@@ -235,7 +235,7 @@ def test_killed_at_any_request_the_same_job_goes_on(
 
 def test_a_job_that_takes_days_is_the_same_job_on_another_day(study: Study) -> None:
     study.server.faults = Faults(export_polls=3)
-    left = 6
+    left = 9
 
     def dying(request: httpx.Request) -> None:
         nonlocal left

@@ -16,6 +16,9 @@ from fhir_msct.archive.work import Asked
 STEPS = ("", "read", "caught up", "proved")
 """How far a run from a server is: its windows, the catch-up, the proof of the whole."""
 
+IN_DOUBT = "in doubt"
+"""How a type is known whose counts do not say enough: its ids have to be compared."""
+
 _HELD = """
     select distinct c.key from resource c where c.type = :type and c.state = 'current' and exists
         (select 1 from resource s join run on run.id = s.seen where s.type = c.type and s.key = c.key
@@ -47,7 +50,7 @@ class Proof(Struct, frozen=True, kw_only=True):
     newest: str = ""
     counted: int | None = None
     how: str = ""
-    """`counts` or `listing` where they prove the whole; empty where its windows do."""
+    """`counts` or `listing` where they prove the whole; empty where its windows do; or what is left to do."""
     why: str = ""
     """Why the whole is not proved."""
 

@@ -27,6 +27,9 @@ MOST_HISTORIES = 200
 AGAIN, AGAIN_UNBOUNDED = "again", "again, without a bound"
 """How a type is to be proved once its windows were read again: by what is older than a bound, or by all."""
 
+_LISTED = (proofs.IN_DOUBT, AGAIN, AGAIN_UNBOUNDED, "listing")
+"""How a type is known of which equal counts prove nothing (any more): an interrupted run knew better."""
+
 _NO_COUNT = "the server does not say how many there are"
 
 
@@ -109,7 +112,7 @@ class CatchingUp:
             return []
         recent = proofs.held(self._run, proof, since=bound) if bound else frozenset()
         lost = [key for key in recent if not proofs.came(self._run, proof.type, key)]
-        if counted == len(older) and not lost:
+        if counted == len(older) and not lost and proof.how not in _LISTED:
             self._prove(proof, counted + len(recent), "counts")
             return []
         self._say(f"{proof.type}: {counted} on the server, {len(older)} here: comparing the ids")

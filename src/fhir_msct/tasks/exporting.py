@@ -23,6 +23,7 @@ from fhir_msct.client.retry import Patience
 from fhir_msct.client.windows import instant_text, windows
 from fhir_msct.dates import instant
 from fhir_msct.plan import Plan, Wanted
+from fhir_msct.tasks.export_counts import Counts
 from fhir_msct.tasks.export_lines import Lines
 
 MOST_MANIFESTS = 1000
@@ -56,10 +57,19 @@ class Exporting:
     """The export of one run."""
 
     def __init__(
-        self, client: Client, run: Run, plan: Plan, wanted: Wanted, say: Callable[[str], None]
+        self,
+        client: Client,
+        run: Run,
+        plan: Plan,
+        wanted: Wanted,
+        capability: dict[str, Any],
+        say: Callable[[str], None],
     ) -> None:
         self._run, self._plan, self._wanted, self._say = run, plan.pull, wanted, say
+        self._counts = Counts(client, run, wanted, capability)
         self._bulk = Bulk(client, plan.pull.file_origins)
+        self._expired = ""
+        """Why there are no new addresses of files whose links have expired."""
         self._patience: Patience = client.exchange.patience
         self._loopback = client.origin.is_loopback
         self._lines = Lines(run, wanted, client.base_url)
@@ -98,6 +108,7 @@ class Exporting:
         if this.state != "intent":
             self._say("going on with the export that was begun")
             return this
+        self._counts.before()
         filters = [f"{type_}?code={code}" for type_, codes in self._wanted.codes.items() for code in codes]
         try:
             found = self._bulk.kick_off(this.level, self._wanted.types, since=this.since, filters=filters)
@@ -140,19 +151,22 @@ class Exporting:
             mark = instant_text(min([begun, *told]))
             proofs.advance(self._run, "", watermark=mark)
 
-    def _manifests(self, this: Job) -> list[Manifest]:
+    def _manifests(self, this: Job, tries: int | None = None) -> list[Manifest]:
         """The manifest and its further parts."""
         parts, url, met = list[Manifest](), this.status_url, set[str]()
         while url and len(parts) < MOST_MANIFESTS:
             if url in met:
                 raise Failed("the manifest's next links run in a circle")
             met.add(url)
-            parts.append(self._done(url))
+            parts.append(self._done(url, tries))
             url = parts[-1].next or ""
         return parts
 
-    def _done(self, url: str) -> Manifest:
-        """A manifest, when the job is done; raises Failed where it fails or shows no progress."""
+    def _done(self, url: str, tries: int | None) -> Manifest:
+        """A manifest, when the job is done; raises Failed where it fails or shows no progress.
+
+        With `tries` it was done before, and is asked for only so often.
+        """
         moved, last, tried = self._patience.clock(), "", 0
         while True:
             try:
@@ -166,6 +180,8 @@ class Exporting:
             if self._patience.clock() - moved > self._plan.stall_minutes * 60:
                 raise Failed(f"it showed no progress for {self._plan.stall_minutes} minutes")
             tried += 1
+            if tries and tried >= tries:
+                raise Failed("its manifest is there no longer")
             self._patience.sleep(self._wait(found, tried))
 
     def _wait(self, found: Waiting, tried: int) -> float:
@@ -202,10 +218,14 @@ class Exporting:
 
     def _fresh(self, this: Job, file: File) -> str:
         """A new address of a file whose link has expired, from the manifest as it is now."""
+        if self._expired:
+            raise Unusable("gone", self._expired)
         try:
-            now = [one for part in self._manifests(this) for one in part.files]
+            parts = self._manifests(this, self._patience.tries)
         except Failed as error:
-            raise Unusable("gone", str(error)) from None
+            self._expired = f"$export file: it expired: {error}"
+            raise Unusable("gone", self._expired) from None
+        now = [one for part in parts for one in part.files]
         before = bulk_jobs.files(self._run, this)
         if [(one.kind, one.type, one.count) for one in before] != [(o.kind, o.type, o.count) for o in now]:
             raise Unusable("gone", "$export file: it expired, and the manifest has changed")
@@ -232,7 +252,7 @@ class Exporting:
         self._cancelled(this)
         for proof in proofs.proofs(self._run):
             if proof.type not in lacking or proof.since:
-                proofs.prove(self._run, msgspec.structs.replace(proof, how="export"))
+                proofs.prove(self._run, msgspec.structs.replace(proof, how=self._counts.how(proof)))
         why = "; ".join(whys)
         bulk_jobs.finish(self._run, this, "kept", self._search(lacking), why=why)
         return why

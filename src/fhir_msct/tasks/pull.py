@@ -120,7 +120,7 @@ def _from_server(
             say("going on with the pull that was interrupted")
         else:
             _plan(run, client, asked, capability, plan, full, say)
-        told = Exporting(client, run, plan, asked, say).work()
+        told = Exporting(client, run, plan, asked, capability, say).work()
         connections = plan.pull.connections if transport is None else 1
         proving = Proving(client, run, asked, say, connections=connections, capability=capability)
         CatchingUp(client, run, asked, capability, proving, say).work()
