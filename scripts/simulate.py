@@ -57,9 +57,9 @@ def _many(kind: str, seeds: range) -> int:
     for seed in seeds:
         try:
             PLAYED[kind](seed)
-        except AssertionError as error:
+        except Exception as error:
             failed += 1
-            print(f"{kind} {seed}: {error}")
+            print(f"{kind} {seed}: {type(error).__name__}: {error}")
     print(f"{len(seeds)} schedules, {failed} broke a promise")
     return 1 if failed else 0
 

@@ -221,7 +221,7 @@ class Chaos(httpx.BaseTransport):
     def lagging(self, body: bytes) -> bytes:
         """An earlier version of what the archive is known to hold already."""
         tree = json.loads(body)
-        key = (tree["resourceType"], tree["id"])
+        key = (tree["resourceType"], tree.get("id", ""))
         return next(iter(self._older(key)), body) if self.known.get(key) == body else body
 
 

@@ -6,6 +6,7 @@ Hypothesis chooses what happens next and shortens what goes wrong to a story tha
 import shutil
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -49,6 +50,11 @@ class HospitalAndStudy(RuleBasedStateMachine):
         self.hospital.remember()
 
     @rule()
+    def written_again_after_it_was_deleted(self) -> None:
+        self.hospital.revive()
+        self.hospital.remember()
+
+    @rule()
     def shown_late(self) -> None:
         self.hospital.create_late()
 
@@ -56,10 +62,15 @@ class HospitalAndStudy(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.story.server.wait(seconds)
 
-    @rule(kinds=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=4), killed=st.integers(0, 60))
-    def pulled_on_a_bad_day(self, kinds: list[str], killed: int) -> None:
+    @rule(
+        kinds=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=4),
+        killed=st.integers(0, 60),
+        torn=st.integers(0, 60),
+    )
+    def pulled_on_a_bad_day(self, kinds: list[str], killed: int, torn: int) -> None:
         chaos = self.story.chaos
         chaos.kinds, chaos.rate, chaos.until_killed = tuple(kinds), 0.3, killed or None
+        self.story.until_torn = torn or None
         self.story.pull()
         chaos.heal()
 
@@ -79,5 +90,15 @@ class HospitalAndStudy(RuleBasedStateMachine):
 
 TestHospitalAndStudy = HospitalAndStudy.TestCase
 TestHospitalAndStudy.settings = settings(
-    max_examples=30, stateful_step_count=15, deadline=None, derandomize=True
+    max_examples=200, stateful_step_count=25, deadline=None, derandomize=True
+)
+
+
+class HospitalAndStudyForLong(HospitalAndStudy):
+    """The same, for many long stories."""
+
+
+TestHospitalAndStudyForLong = pytest.mark.soak(HospitalAndStudyForLong.TestCase)
+TestHospitalAndStudyForLong.settings = settings(
+    max_examples=500, stateful_step_count=50, deadline=None, derandomize=True
 )
