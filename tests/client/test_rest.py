@@ -253,6 +253,13 @@ def test_a_429_that_names_the_end_of_days_waits_five_minutes(
     assert time.waits == [300]
 
 
+@pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504])
+def test_a_status_that_says_later_is_asked_again(server: FakeFhir, client: Client, code: int) -> None:
+    server.bend("Patient/p1", status(code), times=2)
+    reply = client.exchange.send("GET", f"{BASE}/Patient/p1", route="Patient/[id]")
+    assert (reply.status, len(server.requests)) == (200, 3)
+
+
 @pytest.mark.parametrize("code", [408, 500, 502, 503, 504])
 def test_a_fault_that_passes_is_waited_for(
     server: FakeFhir, client: Client, time: VirtualTime, code: int

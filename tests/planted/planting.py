@@ -1,7 +1,7 @@
 """Bugs planted on purpose: each is a patch against src, and the tests named in it must catch it.
 
-A patch begins with the row of the fault tables that it breaks and with what has to notice: `search` and
-`push` are the simulator's schedules, anything else is a test file. Caught means that an assertion about
+A patch begins with the row of the fault tables that it breaks and with what has to notice: `search`, `bulk`
+and `push` are the simulator's schedules, anything else is a test file. Caught means that an assertion about
 data failed: a module that no longer imports proves nothing about the tests.
 """
 
@@ -20,6 +20,8 @@ ROOT = HOME.parents[1]
 CONTROL = "control"
 SCHEDULES = 200
 """Seeds that are played before a bug counts as missed."""
+
+SIMULATED = ("search", "bulk", "push")
 
 SAID = ("AssertionError", "assert ", "Failed: DID NOT RAISE")
 """How a failure begins that says something about data."""
@@ -79,7 +81,7 @@ def planted(bug: Bug, *, schedules: int = SCHEDULES) -> Fate:
         if done.returncode:
             return Fate(bug, False, "git apply", f"!{done.stderr.strip()}")
         for by in bug.caught_by:
-            said = _schedules(by, home, schedules) if by in ("search", "push") else _tests(by, home)
+            said = _schedules(by, home, schedules) if by in SIMULATED else _tests(by, home)
             if said:
                 return Fate(bug, not said.startswith("!"), by, said)
     return Fate(bug, False, "", "")
@@ -87,12 +89,14 @@ def planted(bug: Bug, *, schedules: int = SCHEDULES) -> Fate:
 
 def play(kind: str, number: int) -> int:
     """Plays schedules until one fails; run in a process of its own. 1 for an assertion, 2 for an error."""
+    from faults.bulk import exported
     from faults.pushing import pushed
     from faults.searching import searched
 
+    played = dict(zip(SIMULATED, (searched, exported, pushed), strict=True))[kind]
     for seed in range(number):
         try:
-            (searched if kind == "search" else pushed)(seed)
+            played(seed)
         except AssertionError as error:
             print(f"AssertionError: seed {seed}: {error}")
             return 1
