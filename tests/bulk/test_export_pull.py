@@ -191,6 +191,17 @@ def test_the_next_export_brings_only_what_is_new_and_its_deletions(study: Study)
     assert study.bodies() == study.held()
 
 
+def test_what_an_export_says_is_deleted_needs_no_list_of_ids(study: Study) -> None:
+    assert study.pull().complete
+    study.clock.later(days=1)
+    study.delete("Observation", "o7")
+    study.clock.later(hours=1)
+    before = len(study.requests)
+    assert study.pull().complete
+    assert [one for one in study.requests[before:] if "_elements" in one] == []
+    assert study.bodies() == study.held()
+
+
 def test_the_token_goes_to_its_own_server_and_only_where_it_is_wanted(tmp_path: Path, clock: Clock) -> None:
     secret = tmp_path / "token"
     secret.write_text("canary-token")

@@ -178,6 +178,9 @@ def _plan(
     about = capabilities.capability(capability)
     minutes = plan.pull.catch_up_minutes
     where, _ = exporting.level(plan, capability)
+    if where is not None:  # one instant for all types: what an export brings is held against it
+        since = min((since for since, _ in types.values()), default="")
+        types = {type_: (since, newest if since else "") for type_, (_, newest) in types.items()}
     work = windows(wanted, found.patients) if where is None or not wanted.types else ()
     run.plan(
         found.patients,
@@ -191,9 +194,7 @@ def _plan(
             watermark=instant_text(begun - timedelta(minutes=minutes)) if begun else None,
             types=types,
         ),
-        export=None
-        if where is None
-        else f"{min((since for since, _ in types.values()), default='')} {where}",
+        export=None if where is None else f"{min((one for one, _ in types.values()), default='')} {where}",
     )
 
 
