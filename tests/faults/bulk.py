@@ -14,6 +14,7 @@ from faults.exports import FILED, FILES, KICKED, PAGES, PATH, POLLED, ExportServ
 from faults.searching import Schedule, scratch, study
 from fhir_msct.archive.store import Archive
 from fhir_msct.plan import Plan
+from fhir_msct.tasks.pull import PullReport
 
 EXPORTED = (*KICKED, *POLLED, *FILED)
 """Faults of an export, beside those of every request."""
@@ -102,6 +103,14 @@ class Exports(Schedule):
     @property
     def usable(self) -> tuple[str, ...]:
         return (*super().usable, *EXPORTED, *EXPORTED)
+
+    def pull(self) -> PullReport | None:
+        before, honest = self.server.kicked, not self.chaos.kinds
+        report = super().pull()
+        left = {number for number in self.server.jobs if number > before}
+        if report is not None and honest and not self.server.keeps_finished:
+            assert not left, "a job that is over was left on the server"
+        return report
 
     def _look(self) -> None:
         super()._look()

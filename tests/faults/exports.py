@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import httpx
 
 from faults.model import Key, ModelServer, Tree
-from lib.fake_fhir import reply, status
+from lib.fake_fhir import matches, reply, status
 
 FILES = "https://files.hospital.test/bucket"
 """Where another origin keeps the files."""
@@ -48,6 +48,7 @@ class Job:
     def __init__(self, level: str, types: Sequence[str], since: datetime | None, begun: datetime) -> None:
         self.level, self.types, self.since, self.begun = level, types, since, begun
         self.ready, self.files = 0.0, dict[str, tuple[File, ...]]()
+        self.filters: dict[str, str] = {}
         self.generation = 0
         self.listed: list[File] | None = None
         self.polls = 0
@@ -74,11 +75,13 @@ class ExportServer(ModelServer):
     def manner(self, chance: random.Random) -> None:
         """How this server does it, once and for all."""
         self._chance, pick = chance, chance.choice
+        self.of_patients = chance.random() < 0.7
         self.dialect = pick(["get", "get", "post", "post-first-only"])
         self.looks = pick(["begin", "end", "mixed"])
         self.lines, self.page = pick([1, 3, 10, 1000]), pick([0, 0, 1, 3])
         self.counts, self.newer, self.token = pick([True, False]), pick([True, False]), pick([True, False])
         self.foreign, self.listed = chance.random() < 0.4, chance.random() < 0.6
+        self.filter_rule = pick(["heeded", "heeded", "ignored", "refused"])
         self.since_rule = pick(["gt", "gt", "ge", "ignored"])
         self.tells_deleted, self.keeps_finished = chance.random() < 0.6, chance.random() < 0.3
         self.progress = pick(["constant", "percent", "hapi", ""])
@@ -94,7 +97,8 @@ class ExportServer(ModelServer):
         rest = self.metadata["rest"][0]
         rest["operation"] = operation
         rest["resource"] += [{"type": "Group", "operation": operation}]
-        next(one for one in rest["resource"] if one["type"] == "Patient")["operation"] = operation
+        if self.of_patients:
+            next(one for one in rest["resource"] if one["type"] == "Patient")["operation"] = operation
 
     def erase(self, key: Key) -> None:
         super().erase(key)
@@ -122,12 +126,17 @@ class ExportServer(ModelServer):
             return status(405, "not-supported")(request)
         asked = _asked(request)
         named = [text for name, text in asked if name == "_type"]
+        filters = dict(text.split("?code=") for name, text in asked if name == "_typeFilter")
+        assert {name for name, _ in asked} <= {"_type", "_typeFilter", "_since"}
+        if filters and self.filter_rule == "refused":
+            return status(400, "not-supported")(request)
         if self.dialect != "get" and any("," in text for text in named):
             return status(400, "invalid")(request)
         types = named[0].split(",") if self.dialect != "post" else named
         since = next((datetime.fromisoformat(text) for name, text in asked if name == "_since"), None)
         self.kicked += 1
         job = self.jobs[self.kicked] = Job(level, types, since, self.now)
+        job.filters = filters if self.filter_rule == "heeded" else {}
         job.ready = self.time.now + self._chance.uniform(0, self.longest)
         self._look(job, types if self.looks == "begin" else types[::2] if self.looks == "mixed" else ())
         place = f"{self.base}/{PAGES}/{self.kicked}"
@@ -196,6 +205,8 @@ class ExportServer(ModelServer):
             members = json.loads(self.held["Group", job.level.partition("/")[2]])["member"]
             if f"Patient/{owner}" not in [one["entity"]["reference"] for one in members]:
                 return False
+        if (code := job.filters.get(tree["resourceType"])) and not matches(body, {"code": code}):
+            return False
         if job.since is None or self.since_rule == "ignored":
             return True
         stamp = datetime.fromisoformat(tree["meta"]["lastUpdated"])

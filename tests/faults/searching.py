@@ -19,7 +19,7 @@ import msgspec
 
 from faults.chaos import KINDS, LONGEST_WAIT, TOKEN, Chaos, Killed
 from faults.crash_images import image
-from faults.model import BASE, Key, ModelServer, versions
+from faults.model import BASE, Key, ModelServer, Tree, versions
 from fhir_msct import plan as plans
 from fhir_msct.archive.store import Archive
 from fhir_msct.errors import MsctError
@@ -27,6 +27,7 @@ from fhir_msct.plan import Plan, Wanted
 from fhir_msct.tasks.pull import PullReport, pull
 from lib.virtual_time import VirtualTime
 
+CODES = "urn:hospital:codes"
 SETTLING = 8
 """Pulls in which a server that behaves again must have been read."""
 
@@ -68,6 +69,8 @@ class Hospital:
             "Patient",
             *chance.sample(["Procedure", "AdverseEvent"], chance.choice([0, 0, 1])),
         )
+        self.codes = chance.choice([(), (), (), (f"{CODES}|ck",)])
+        """Which Observations are asked for; empty: all."""
         self.named = set(chance.sample(self.patients, max(1, len(self.patients) - 2)))
         self.made = 0
         self.states: list[dict[Key, bytes]] = []
@@ -119,6 +122,7 @@ class Hospital:
             "resourceType": type_,
             "id": f"{type_[0].lower()}{self.made:03}",
             "subject": {"reference": f"Patient/{who}"},
+            "code": {"coding": [{"system": CODES, "code": self.chance.choice(["ck", "ck", "ldh"])}]},
             "valueString": f"{value} {self.chance.randrange(1000)}",
         }
 
@@ -154,9 +158,17 @@ class Hospital:
             {
                 key: body
                 for key, body in self.server.held.items()
-                if key[0] in self.types and (key[1] if key[0] == "Patient" else _owner(body)) in self.named
+                if key[0] in self.types and self._is_asked(key, json.loads(body))
             }
         )
+
+    def _is_asked(self, key: Key, tree: Tree) -> bool:
+        if key[0] == "Observation" and self.codes:
+            (coding,) = tree["code"]["coding"]
+            if f"{coding['system']}|{coding['code']}" not in self.codes:
+                return False
+        owner = tree.get("subject", {}).get("reference", "").removeprefix("Patient/")
+        return (key[1] if key[0] == "Patient" else owner) in self.named
 
     def _some(self) -> Key | None:
         keys = [key for key in sorted(self.server.held) if key[0] in ("Observation", "Procedure")]
@@ -200,6 +212,7 @@ class Schedule:
             types=self.hospital.types,
             cohort=self.plan.cohort,
             page_size=chance.choice([2, 3, 7, 20, 20, 100]),
+            codes={"Observation": self.hospital.codes} if self.hospital.codes else {},
         )
         self.begun: dict[int, int] = {}
         self.run, self.said_complete, self.current = 0, False, dict[Key, bytes]()
@@ -382,8 +395,3 @@ def study(folder: Path, hospital: Hospital, connections: int) -> Plan:
     server = msgspec.structs.replace(_LOADED[0].server, url=BASE, auth="bearer", token_file=str(token))
     way = msgspec.structs.replace(_LOADED[0].pull, connections=connections)
     return msgspec.structs.replace(_LOADED[0], server=server, pull=way, cohort=hospital.cohort)
-
-
-def _owner(body: bytes) -> str:
-    reference: str = json.loads(body).get("subject", {}).get("reference", "")
-    return reference.removeprefix("Patient/")
