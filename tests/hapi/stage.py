@@ -5,6 +5,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from fhir_msct import Study
+from fhir_msct.client.rest import Client
+from hapi import trial
 from hapi.copies import Copy, archived
 from hapi.doom import DoomedWire
 from hapi.running import Hapi
@@ -34,12 +36,13 @@ def words(scene: str, folder: Path) -> tuple[object, ...]:
 class Stage:
     """A copy of the trial behind a wire, and how each command goes when nobody disturbs it."""
 
-    def __init__(self, home: Path, wire: Wire, nursery: Nursery) -> None:
+    def __init__(self, home: Path, server: str, wire: Wire, nursery: Nursery) -> None:
         self.home, self.wire, self.nursery = home, wire, nursery
         self.prefix = f"k{uuid4().hex[:10]}"
         self.requests = dict[str, int]()
         self.copy = self._copy("search", BY_SEARCH)
-        self.copy.load()
+        with Client(server) as client:
+            trial.load(client, self.copy.bodies)
         self._copy("export", BY_EXPORT)
         for scene in ("search", "export"):
             shutil.copytree(home / scene, home / f"{scene}-done")
@@ -86,7 +89,8 @@ class Mortal:
             (home / scene).mkdir()
             copy = Copy(home / scene, wires[scene].url, self.prefix, settings, patients=TWO)
             if scene == "search":
-                assert copy.load() == len(copy.bodies)
+                with Client(server.url) as client:
+                    assert trial.load(client, copy.bodies) == len(copy.bodies)
         shutil.copytree(home / "search", home / "done")
         assert Study(home / "done").pull().complete
         self.brought = cared(home / "done", self.prefix)

@@ -172,7 +172,7 @@ def nursery() -> Iterator[Nursery]:
 @pytest.fixture(scope="module")
 def stage(hapi: str, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with Wire(hapi) as wire:
-        yield Stage(tmp_path_factory.mktemp("stage"), wire, nursery)
+        yield Stage(tmp_path_factory.mktemp("stage"), hapi, wire, nursery)
 
 
 @pytest.mark.slow

@@ -5,10 +5,14 @@ the server has it, when the server has answered and nobody heard, in the middle 
 import http.client
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 MOMENTS = ("before", "unheard", "half", "after")
+
+SLOWEST = 120
+"""Seconds in which a server answers; a real one on a busy machine may take some."""
 
 
 class Wire:
@@ -54,15 +58,14 @@ class Wire:
 
     def ask(self, handler: BaseHTTPRequestHandler, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         """The server's own answer; it is told the address that the command knows."""
-        connection = http.client.HTTPConnection(self._server, timeout=30)
-        connection.putrequest(handler.command, handler.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in handler.headers.items():
-            if name.lower() != "connection":
-                connection.putheader(name, value)
-        connection.endheaders(body)
-        answer = connection.getresponse()
-        told = answer.read()
-        connection.close()
+        with closing(http.client.HTTPConnection(self._server, timeout=SLOWEST)) as connection:
+            connection.putrequest(handler.command, handler.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in handler.headers.items():
+                if name.lower() != "connection":
+                    connection.putheader(name, value)
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            told = answer.read()
         return answer, told
 
     def happens(self) -> None:
