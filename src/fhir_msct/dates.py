@@ -5,12 +5,14 @@ FHIR R4 dateTime: https://hl7.org/fhir/R4/datatypes.html#dateTime
 
 import re
 from datetime import date, datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 _FULL = re.compile(r"(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(Z|[+-]\d\d:\d\d)?)?")
 
+_TAIL = re.compile(r"(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?")
 _PARTIAL = re.compile(r"\d{4}(-(0[1-9]|1[0-2]))?")
 
 
@@ -24,8 +26,20 @@ class Day(Struct, frozen=True, gc=False):
     """An instant in Z, whose calendar date depends on the study's time zone."""
 
 
+@lru_cache(1 << 16)
+def _ends_in_z(tail: str) -> bool | None:
+    """Whether what follows a date is an instant in Z; None where it is no time of day. Kept: times repeat."""
+    found = _TAIL.fullmatch(tail)
+    return found and found[1] == "Z"
+
+
 def day_of(text: str, zone: ZoneInfo | None = None) -> Day:
     """The calendar date in a text, whether it is a date at all, and whether it is an instant in Z."""
+    if zone is None and text[4:5] == text[7:8] == "-" and (utc := _ends_in_z(text[10:])) is not None:
+        try:
+            return Day(date.fromisoformat(text[:10]), True, utc)
+        except ValueError:
+            return Day()
     found = _FULL.fullmatch(text)
     if found is None:
         return Day(exists=_PARTIAL.fullmatch(text) is not None)

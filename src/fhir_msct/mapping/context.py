@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from fhir_msct.dates import Day, day_of
-from fhir_msct.mapping.reading import Aside
+from fhir_msct.mapping.reading import KEPT, Aside
 from fhir_msct.mapping.subjects import Patients
 from fhir_msct.mapping.units import Units
 from fhir_msct.plan import Accept, Parameter
@@ -27,8 +27,10 @@ class Context(Struct, frozen=True):
     patients: Patients
     zone: ZoneInfo | None = None
     trusted: tuple[str, ...] = ()
-    scales: dict[tuple[Any, ...], Any] = {}
-    """What was found out of each combination of units, so that it is found out once."""
+    frames: dict[tuple[Any, ...], Any] = {}
+    """What was found out of each combination of code, unit and reference range: see `frames`."""
+    dates: dict[str, tuple[Day, tuple[str, ...]]] = {}
+    """The day of each text of a date, and what to know of it: a day's results share theirs."""
 
 
 class Origin(Struct, frozen=True, gc=False):
@@ -44,12 +46,10 @@ def origin(resource: Resource, kind: str, id_: str | None, meta: Any) -> Origin:
     version, lastupdated = resource.version, resource.lastupdated
     if meta is not None:
         version, lastupdated = version or meta.f_version, lastupdated or meta.f_lastupdated
-    if id_ is None and resource.id is None:
-        source = f"{kind}/#{sha256(resource.body).hexdigest()}"
-    else:
-        source = f"{kind}/{resource.id or id_}"
-    if version:
-        source = f"{source}/_history/{version}"
+    name = resource.id or id_
+    if name is None:
+        name = f"#{sha256(resource.body).hexdigest()}"
+    source = f"{kind}/{name}/_history/{version}" if version else f"{kind}/{name}"
     return Origin(source, lastupdated or "", ("subsetted",) if resource.subsetted else ())
 
 
@@ -63,26 +63,41 @@ class About(Struct, frozen=True, gc=False):
     flags: tuple[str, ...] = ()
 
 
-def about(found: Any, context: Context, accept: tuple[str, ...], element: str) -> About | Aside:
-    """Status, subject and date of a reading, or why it is set aside."""
-    if found.status not in accept:
-        return Aside(f"status-{_word(found.status)}", f"{found.o.f_resourceType}.status")
-    usubjid = context.patients.usubjid(found.subject)
+def about(
+    o: Any,
+    status: str,
+    subject: str,
+    when: When | None,
+    why: Any,
+    context: Context,
+    accept: tuple[str, ...],
+    element: str = "effective",
+) -> About | Aside:
+    """Status, subject and date of a reading of the resource `o`, or why it is set aside."""
+    if status not in accept:
+        return Aside(f"status-{_word(status)}", f"{o.f_resourceType}.status")
+    usubjid = context.patients.usubjid(subject)
     if usubjid is None:
-        return Aside("no-usubjid", f"{found.o.f_resourceType}.subject")
-    when: When | None = found.when
+        return Aside("no-usubjid", f"{o.f_resourceType}.subject")
     if when is None:
-        reason = next((f"absent-{why}" for hole, why in found.why if hole == "when"), "")
-        return Aside("no-date", f"{found.o.f_resourceType}.{element}[x]", reason)
-    day = day_of(when.value, context.zone)
+        reason = next((f"absent-{word}" for hole, word in why if hole == "when"), "")
+        return Aside("no-date", f"{o.f_resourceType}.{element}[x]", reason)
+    day, flags = context.dates.get(when.value) or _dated(when.value, context)
     if not day.exists:
-        return Aside("date-kind", f"{found.o.f_resourceType}.{element}[x]")
-    flags = date_flags(day, context.zone)
-    if found.status not in USUAL_STATUS:
+        return Aside("date-kind", f"{o.f_resourceType}.{element}[x]")
+    if status not in USUAL_STATUS:
         flags = (*flags, "status_accepted")
-    if found.subject in context.patients.replaced:
+    if subject in context.patients.replaced:
         flags = (*flags, "replaced_by")
     return About(usubjid, when.value, when.end or "", day, flags)
+
+
+def _dated(text: str, context: Context) -> tuple[Day, tuple[str, ...]]:
+    day = day_of(text, context.zone)
+    dated = day, date_flags(day, context.zone)
+    if len(context.dates) < KEPT:
+        context.dates[text] = dated
+    return dated
 
 
 def date_flags(day: Day, zone: ZoneInfo | None) -> tuple[str, ...]:
@@ -92,14 +107,14 @@ def date_flags(day: Day, zone: ZoneInfo | None) -> tuple[str, ...]:
     return ("utc_date",) if day.utc and zone is None else ()
 
 
-def absence(found: Any) -> str:
+def absence(why: Any) -> str:
     """The reason code of a value that is not there."""
-    return next((f"absent-{why}" for hole, why in found.why if hole in ("", "value")), "no-value")
+    return next((f"absent-{word}" for hole, word in why if hole in ("", "value")), "no-value")
 
 
 def printable(value: Decimal | None, text: str | None) -> bool:
     """Whether a number can be written out: a thousand digits are a defect or an attack, no measurement."""
-    return value is None or (len(text or "") < MOST_DIGITS and abs(value.adjusted()) < MOST_DIGITS)
+    return value is None or (len(text or "") < MOST_DIGITS and -MOST_DIGITS < value.adjusted() < MOST_DIGITS)
 
 
 def _word(status: object) -> str:

@@ -42,7 +42,10 @@ def _death(death: When | None) -> str:
 def transplant(found: Any, known: Known, at: Origin, context: Context) -> Transplant | Aside:
     """One resource that says cells were infused; courses are opened when all are there (rule D3)."""
     element = "performed" if found.o.f_resourceType == "Procedure" else "effective"
-    shared = about(found, context, context.accept.accept_event_status, element)
+    shared = about(
+        *(found.o, found.status, found.subject, found.when, found.why, context),
+        *(context.accept.accept_event_status, element),
+    )
     if isinstance(shared, Aside):
         return shared
     if not printable(found.dose, found.dose_text):
@@ -99,10 +102,13 @@ def finding(found: Any, known: Known, at: Origin, context: Context) -> Finding |
 
 
 def _judgement(found: Any, context: Context) -> About | Aside:
-    shared = about(found, context, context.accept.accept_status, "effective")
+    shared = about(
+        *(found.o, found.status, found.subject, found.when, found.why, context),
+        context.accept.accept_status,
+    )
     if isinstance(shared, About) and found.state is None:
         given = found.o.f_valueCodeableConcept is not None
-        return Aside("not-allowed" if given else absence(found), "Observation.valueCodeableConcept")
+        return Aside("not-allowed" if given else absence(found.why), "Observation.valueCodeableConcept")
     return shared
 
 

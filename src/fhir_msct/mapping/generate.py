@@ -27,10 +27,13 @@ STEPS: dict[str, selection.Pick] = {"normal": ranges.normal}
 class Generated:
     """The reading function of one template, with the picks and choices that the editor shares."""
 
-    def __init__(
-        self, template: Template, tables: dict[str, Any], also: Iterable[str] = (), *, siblings: bool = True
-    ) -> None:
-        self.template, self.siblings = template, siblings
+    parameters = "o, ctx, known"
+    """Of the generated function: the resource, the patients, and what its code means."""
+    siblings = True
+    """Whether it looks at the `_` members of primitives."""
+
+    def __init__(self, template: Template, tables: dict[str, Any], also: Iterable[str] = ()) -> None:
+        self.template = template
         self.scope: dict[str, Any] = {
             "Aside": Aside,
             "When": When,
@@ -43,7 +46,9 @@ class Generated:
         self.picks: dict[int, selection.Pick] = {}
         self.choices: dict[int, selection.Pick] = {}
         self.lines: list[str] = []
-        self.names = list(dict.fromkeys((*_found_names(template), *also)))
+        self.parts: list[str] = []
+        """Lines of other functions, which the reading function calls."""
+        self.names = list(dict.fromkeys((*names_of(template.root.holes()), *also)))
         self.Found = msgspec.defstruct(
             "Found",
             [
@@ -56,7 +61,7 @@ class Generated:
             gc=False,
         )
         self.count = 0
-        self.read: Callable[[Any, Any, Any], Any] = self._compile()
+        self.read: Callable[..., Any] = self.compiled()
 
     def say(self, depth: int, text: str) -> None:
         """One line of the generated function."""
@@ -72,30 +77,43 @@ class Generated:
         self.count += 1
         return f"{letter}{self.count}"
 
-    def _compile(self) -> Callable[[Any, Any, Any], Any]:
+    def compiled(self) -> Callable[..., Any]:
+        """The function whose lines have been said."""
         template, kind = self.template, self.template.kind
-        self.say(0, "def read(o, ctx, known):")
-        self.say(1, " = ".join(f"h_{name}" for name in self.names) + " = None; why = (); item = 0")
+        self.say(0, f"def read({self.parameters}):")
+        self.begin()
         if template.scope_field is not None:
             self.say(1, f"h_{_hole(template.scope_field).name} = known")
         if r4.has_element(kind, "implicitRules"):
             self.say(
                 1, f"if o.f_implicitRules is not None: return Aside('implicit-rules', '{kind}.implicitRules')"
             )
-        depends = {"subject", "when"} <= set(self.names) and template.steps
-        self.say(1, "who = lambda: ctx.who(h_subject, h_when)" if depends else "who = None")
+        self.say(1, f"who = {self.who()}")
         needed = self.object(template.root, "o", kind, 1)
         if template.each is None:
             self.require(needed, 1)
-            self.say(1, f"return ({self.found()},)")
+            self.end()
         else:
             self.each(template.each, needed)
-        source = "\n".join(self.lines)
+        source = "\n".join((*self.parts, *self.lines))
         self.scope["Found"] = self.Found
         file = f"<mapping {template.name}>"
         linecache.cache[file] = (len(source), None, source.splitlines(True), file)
         exec(compile(source, file, "exec"), self.scope)  # noqa: S102  built from checked names and repr
         return self.scope["read"]  # type: ignore[no-any-return]
+
+    def begin(self) -> None:
+        """Nothing is found yet."""
+        self.say(1, " = ".join(f"h_{name}" for name in self.names) + " = None; why = (); item = 0")
+
+    def who(self) -> str:
+        """Whom the resource is about, asked by a step that picks a list item."""
+        depends = {"subject", "when"} <= set(self.names) and self.template.steps
+        return "lambda: ctx.who(h_subject, h_when)" if depends else "None"
+
+    def end(self) -> None:
+        """What the function gives back."""
+        self.say(1, f"return ({self.found()},)")
 
     def found(self) -> str:
         """The call that makes the result."""
@@ -143,8 +161,7 @@ class Generated:
                 needed += self.part(field, node, v, at, depth, selected, shared)
             elif isinstance(node, Items):
                 if node.step != "each":
-                    for item in node.items:
-                        self.item(field, node, item, v, at, depth)
+                    self.items(field, node, f"{v}.f_{field.key}", at, depth)
             elif not selected:
                 x = f"{v}.f_{field.key}"
                 self.say(
@@ -191,12 +208,17 @@ class Generated:
             return []
         return needed
 
-    def item(self, field: Field, node: Items, item: Object | Hole, v: str, at: str, depth: int) -> None:
+    def items(self, field: Field, node: Items, x: str, at: str, depth: int) -> None:
+        """The items of the list `x` that are meant."""
+        for item in node.items:
+            self.item(node, item, x, at, depth)
+
+    def item(self, node: Items, item: Object | Hole, x: str, at: str, depth: int) -> None:
         """One item of a list: found by its constants, or by a named step."""
         pick = STEPS[node.step] if node.step else selection.picker(item, self.scope)
         name, w, n = f"P{len(self.picks)}", self.fresh("v"), self.fresh("n")
         self.picks[id(item)] = self.scope[name] = pick
-        self.say(depth, f"if ({w} := {v}.f_{field.key}):")
+        self.say(depth, f"if ({w} := {x}):")
         self.say(depth + 1, f"try: {n} = {name}({w}, who)")
         self.say(depth + 1, f"except Ambiguous: return Aside('ambiguous', {at!r})")
         self.say(depth + 1, f"if {n} is not None:")
@@ -208,9 +230,9 @@ class Generated:
 
     def alternatives(self, o: Object, v: str, path: str, depth: int) -> None:
         """The first alternative that is there and whose constants match; never two."""
-        name, n = f"C{len(self.choices)}", self.fresh("n")
-        self.choices[id(o)] = self.scope[name] = selection.chooser(o.alternatives, self.scope)
-        self.say(depth, f"{n} = {name}({v})")
+        n = self.fresh("n")
+        self.choices[id(o)] = selection.chooser(o.alternatives, self.scope)
+        self.say(depth, f"{n} = {selection.choice(o.alternatives, v)}")
         for number, part in enumerate(o.alternatives):
             self.say(depth, f"{'if' if not number else 'elif'} {n} == {number}:")
             self.require(self.object(part, v, path, depth + 1, selected=True, shared=True), depth + 1)
@@ -234,10 +256,10 @@ def _hole(field: Field) -> Hole:
     return field.node
 
 
-def _found_names(template: Template) -> Iterator[str]:
+def names_of(holes: Iterable[tuple[Field, Hole]]) -> Iterator[str]:
     """The variables of a reading: every hole once, and the text of every number."""
     seen = set()
-    for field, hole in template.root.holes():
+    for field, hole in holes:
         raw = field.element.many or (r4.is_complex(field.element.kind) and not hole.table)
         if hole.name in seen or (hole.private and raw) or not re.fullmatch(r"\w+", hole.name):
             continue

@@ -8,7 +8,7 @@ import msgspec
 from fhir_msct.mapping import identity, structs
 from fhir_msct.mapping.codes import CodeTable
 from fhir_msct.mapping.context import Context, origin
-from fhir_msct.mapping.reading import Aside, Reading
+from fhir_msct.mapping.reading import DERIVED, SUBSETTED, Aside, Reading
 from fhir_msct.mapping.recognition import TransplantScope
 from fhir_msct.mapping.rows import Row
 from fhir_msct.mapping.scope import OWN_OUTCOME, CodeScope, Known
@@ -16,15 +16,6 @@ from fhir_msct.mapping.shape import Shape
 from fhir_msct.records import Resource
 
 Rows = tuple[Row, ...]
-
-DERIVED = ("urn:fhir-msct:tags", "derived")
-"""The tag of what we computed and pushed: never read as a measurement."""
-
-SUBSETTED = "SUBSETTED"
-"""A server's word that this is a part of a resource: read and flagged, never written onto.
-
-https://hl7.org/fhir/R4/resource.html#tag (v3-ObservationValue, under two system names)
-"""
 
 NOT_READ = ("outcome",)
 """Shapes that are only written: what they describe is ours, and out of scope when it comes back."""
@@ -100,6 +91,9 @@ class Kind:
             return identity.aside(resource, known)
         first: Reading | None = None
         for shape in known.shapes if known else self.whole:
+            record = shape.record(resource, known, context)
+            if record is not None:
+                return Reading((record,))
             reading = self.read_as(resource, shape, known, context)
             if not reading.set_aside:
                 return reading

@@ -19,8 +19,9 @@ from fhir_msct.mapping import codes, identity, rows, structs, template
 from fhir_msct.mapping.context import Context
 from fhir_msct.mapping.derived import BUILDERS
 from fhir_msct.mapping.kind import NOT_READ, Kind
-from fhir_msct.mapping.ndjson import is_utf8, numbered_lines
+from fhir_msct.mapping.ndjson import BLOCK, is_utf8
 from fhir_msct.mapping.reading import Aside, Reading
+from fhir_msct.mapping.scope import Known
 from fhir_msct.mapping.shape import NOBODY, Shape
 from fhir_msct.mapping.subjects import Patients
 from fhir_msct.mapping.units import Units
@@ -42,6 +43,12 @@ class Mapping:
         self.kinds: dict[str, Kind] = {}
         for kind in {shape.template.kind for shape in self.shapes.values()}:
             self.kinds[kind] = Kind(kind, self.shapes, self.tables, words, recognition)
+        self.peek_code: Callable[[bytes], Any] = msgspec.json.Decoder(structs.peek_struct(["code"])).decode
+        self.seen = {
+            name: kind.by_code.seen
+            for name, kind in self.kinds.items()
+            if kind.by_code and kind.field == "code"
+        }
         keys = sorted({key for kind in self.kinds.values() for key in kind.keys})
         self.peek: Callable[[bytes], Any] = msgspec.json.Decoder(structs.peek_struct(keys)).decode
         self.context = self.context_for(NOBODY)
@@ -99,26 +106,25 @@ class Mapping:
 
     def read_ndjson(self, path: Path | str, *, patients: Patients | None = None) -> Iterator[Reading]:
         """The reading of every line of a file, streaming; a bad line costs one line."""
-        context, peek, name = self.context_for(patients or NOBODY), self.peek, Path(path).name
-        judges = {name: kind.judge for name, kind in self.kinds.items()}
-        for number, line in numbered_lines(Path(path)):
-            try:
-                peeked = peek(line)
-                known = judges[peeked.f_resourceType](peeked)
-                quick = line.isascii() or is_utf8(line)
-            except (msgspec.DecodeError, RecursionError, KeyError):
-                quick = (
-                    False  # whatever is wrong with it, or that it is of no type of ours: the slow road says
-                )
-                if not line.strip():
-                    continue
-            if not quick:
-                yield self.reading(Resource("", None, line, where=f"{name}:{number}"), context)
-            elif isinstance(known, Reading):  # most of what a hospital sends ends here
-                yield known
-            else:
-                found = Resource("", None, line, where=f"{name}:{number}")
-                yield self.kinds[peeked.f_resourceType].read_known(found, known, context)
+        context, name = self.context if patients is None else self.context_for(patients), Path(path).name
+        peek, seen = self.peek_code, self.seen
+        with Path(path).open("rb", buffering=BLOCK) as file:  # split at the byte 0x0A and nowhere else
+            for number, line in enumerate(file, 1):
+                known = None
+                if line.isascii() or is_utf8(line):
+                    try:
+                        peeked = peek(line)
+                        known = seen[peeked.f_resourceType].get(b"" + peeked.f_code)
+                    except (msgspec.DecodeError, RecursionError, KeyError, TypeError):
+                        pass  # no JSON, no code, a type of another kind: the careful road says which
+                if known.__class__ is Reading:  # most of what a hospital sends ends here
+                    yield known
+                elif known.__class__ is Known and (
+                    record := known.shapes[0].record(Resource("", None, line), known, context)
+                ):
+                    yield Reading((record,))
+                elif line.strip():
+                    yield self.reading(Resource("", None, line, where=f"{name}:{number}"), context)
 
     def write(self, record: Any, onto: bytes | None = None, *, patients: Patients = NOBODY) -> bytes:
         """The JSON bytes of a record: a new resource, or `onto` with only the changed values replaced.

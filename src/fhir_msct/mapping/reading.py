@@ -6,6 +6,24 @@ from msgspec import Struct
 
 from fhir_msct.records import SetAside
 
+REMEMBERED = 100_000
+"""How many different codes or references are kept with what was found out of them."""
+
+KEPT = 20_000
+"""The same for what takes more room: dates, reference ranges, frames."""
+
+DERIVED = ("urn:fhir-msct:tags", "derived")
+"""The tag of what we computed and pushed: never read as a measurement."""
+
+SUBSETTED = "SUBSETTED"
+"""A server's word that this is a part of a resource: read and flagged, never written onto.
+
+https://hl7.org/fhir/R4/resource.html#tag (v3-ObservationValue, under two system names)
+"""
+
+MARKS = (DERIVED[1], SUBSETTED)
+"""Tags that change what is made of a resource."""
+
 
 class Aside(Struct, frozen=True, gc=False):
     """Why a resource, or one item of it, could not become a record."""

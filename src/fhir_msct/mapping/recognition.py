@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from fhir_msct.mapping.reading import Aside, Reading
+from fhir_msct.mapping.reading import REMEMBERED, Aside, Reading
 from fhir_msct.mapping.rows import Row
-from fhir_msct.mapping.scope import REMEMBERED, Concept, Known
+from fhir_msct.mapping.scope import Concept, Known
 from fhir_msct.mapping.words import Words
 
 CODED = ("product code", "local code")

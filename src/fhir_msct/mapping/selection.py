@@ -80,13 +80,17 @@ def picker(item: Object | Hole, scope: dict[str, Any]) -> Pick:
 
 def chooser(alternatives: tuple[Object, ...], scope: dict[str, Any]) -> Pick:
     """object -> index of the first alternative that is present and whose constants match."""
+    return eval(f"lambda v: {choice(alternatives, 'v')}", scope)  # type: ignore[no-any-return]  # noqa: S307  as above
+
+
+def choice(alternatives: tuple[Object, ...], x: str) -> str:
+    """The Python expression that says which alternative of the object `x` is meant."""
     tests = []
     for alternative in alternatives:
-        present = " or ".join(_present(field) for field in alternative.fields)
-        tests.append(" and ".join([*conditions(alternative, "v"), f"({present})"]))
-    text = " else ".join(f"{n} if {test}" for n, test in enumerate(tests))
-    return eval(f"lambda v: {text} else None", scope)  # type: ignore[no-any-return]  # noqa: S307  as above
+        present = " or ".join(_present(field, x) for field in alternative.fields)
+        tests.append(" and ".join([*conditions(alternative, x), f"({present})"]))
+    return " else ".join(f"{n} if {test}" for n, test in enumerate(tests)) + " else None"
 
 
-def _present(field: Field) -> str:
-    return f"v.f_{field.key}" if isinstance(field.node, Items) else f"v.f_{field.key} is not None"
+def _present(field: Field, x: str) -> str:
+    return f"{x}.f_{field.key}" if isinstance(field.node, Items) else f"{x}.f_{field.key} is not None"

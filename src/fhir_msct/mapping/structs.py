@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from fhir_msct.mapping import r4
+from fhir_msct.mapping.subjects import Identifier
 from fhir_msct.mapping.template import Constant, Field, Hole, Items, Object, Template
 
 NUMBERS = ("decimal", "integer", "positiveInt", "unsignedInt")
@@ -59,13 +60,34 @@ class Meta(
 def resource_struct(template: Template, *, siblings: bool = True) -> type[msgspec.Struct]:
     """The struct of a whole resource: the template's holes, the guards, `meta` and `identifier`.
 
-    Without `siblings` there is no room for the `_` members of primitives: for bodies that hold none.
+    Without `siblings` there is no room for the `_` members of primitives: for bodies that hold none; and
+    what `remembered` names is left as it came.
     """
     fields = _fields([template.root], siblings, skip=template.scope_field)
     fields = {"resourceType": str, **fields, "meta": Meta}
     fields.setdefault("identifier", Raw)
     fields.setdefault("contained", Raw)
+    if not siblings:
+        fields |= {field.key: Raw for field in remembered(template)}
+        fields |= {"identifier": tuple[Identifier, ...]} if fields["identifier"] is Raw else {}
     return _define(template.kind, fields)
+
+
+def remembered(template: Template) -> list[Field]:
+    """The lists of a resource whose texts come again and again: those that a named step picks from.
+
+    A laboratory has one reference range for a test, not one for a result.
+    """
+    keys = [field.key for part in template.root.parts() for field in part.fields]
+    stepped = [
+        f for f in template.root.fields if isinstance(f.node, Items) and f.node.step not in ("", "each")
+    ]
+    return [field for field in stepped if keys.count(field.key) == 1]
+
+
+def part_type(field: Field) -> Any:
+    """The type of one such list, for reading it alone."""
+    return _type_of([field], siblings=False)
 
 
 def peek_struct(keys: Iterable[str]) -> type[msgspec.Struct]:

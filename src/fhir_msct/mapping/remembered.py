@@ -1,0 +1,35 @@
+"""Parts of a resource that come again and again, each read once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from fhir_msct.mapping.reading import KEPT
+from fhir_msct.mapping.subjects import Patients, Who
+from fhir_msct.records import When
+
+
+class Remembered:
+    """The reading of one list of a resource, by the bytes of that list."""
+
+    def __init__(self, kind: Any, read: Callable[[Any, Callable[[], Who]], Any]) -> None:
+        """`kind`: the type of the list; `read`: the generated function that reads it."""
+        self.seen: dict[bytes, Any] = {}
+        self._decode, self._read = msgspec.json.Decoder(kind).decode, read
+
+    def first(self, raw: Any, patients: Patients, subject: str | None, when: When | None) -> Any:
+        """The reading of a list not seen before; raises msgspec.DecodeError where its shape is wrong.
+
+        Where it depends on whom the resource is about it is not kept.
+        """
+        asked = []
+
+        def who() -> Who:
+            asked.append(True)
+            return patients.who(subject, when)
+
+        found = self._read(self._decode(raw), who)
+        if not asked and len(self.seen) < KEPT:
+            self.seen[b"" + raw] = found
+        return found
