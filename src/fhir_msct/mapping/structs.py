@@ -65,11 +65,10 @@ def resource_struct(template: Template, *, siblings: bool = True) -> type[msgspe
     """
     fields = _fields([template.root], siblings, skip=template.scope_field)
     fields = {"resourceType": str, **fields, "meta": Meta}
-    fields.setdefault("identifier", Raw)
+    fields.setdefault("identifier", Raw if siblings else tuple[Identifier, ...])
     fields.setdefault("contained", Raw)
     if not siblings:
         fields |= {field.key: Raw for field in remembered(template)}
-        fields |= {"identifier": tuple[Identifier, ...]} if fields["identifier"] is Raw else {}
     return _define(template.kind, fields)
 
 
