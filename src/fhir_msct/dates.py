@@ -35,7 +35,7 @@ def _ends_in_z(tail: str) -> bool | None:
 
 def day_of(text: str, zone: ZoneInfo | None = None) -> Day:
     """The calendar date in a text, whether it is a date at all, and whether it is an instant in Z."""
-    if zone is None and text[4:5] == text[7:8] == "-" and (utc := _ends_in_z(text[10:])) is not None:
+    if zone is None and text[7:8] == "-" and (utc := _ends_in_z(text[10:])) is not None:
         try:
             return Day(date.fromisoformat(text[:10]), True, utc)
         except ValueError:

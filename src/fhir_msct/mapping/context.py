@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from fhir_msct.dates import Day, day_of
-from fhir_msct.mapping.reading import KEPT, Aside
+from fhir_msct.mapping.reading import Aside
 from fhir_msct.mapping.subjects import Patients
 from fhir_msct.mapping.units import Units
 from fhir_msct.plan import Accept, Parameter
@@ -29,8 +29,6 @@ class Context(Struct, frozen=True):
     trusted: tuple[str, ...] = ()
     frames: dict[tuple[Any, ...], Any] = {}
     """What was found out of each combination of code, unit and reference range: see `frames`."""
-    dates: dict[str, tuple[Day, tuple[str, ...]]] = {}
-    """The day of each text of a date, and what to know of it: a day's results share theirs."""
 
 
 class Origin(Struct, frozen=True, gc=False):
@@ -82,22 +80,15 @@ def about(
     if when is None:
         reason = next((f"absent-{word}" for hole, word in why if hole == "when"), "")
         return Aside("no-date", f"{o.f_resourceType}.{element}[x]", reason)
-    day, flags = context.dates.get(when.value) or _dated(when.value, context)
+    day = day_of(when.value, context.zone)
     if not day.exists:
         return Aside("date-kind", f"{o.f_resourceType}.{element}[x]")
+    flags = date_flags(day, context.zone)
     if status not in USUAL_STATUS:
         flags = (*flags, "status_accepted")
     if subject in context.patients.replaced:
         flags = (*flags, "replaced_by")
     return About(usubjid, when.value, when.end or "", day, flags)
-
-
-def _dated(text: str, context: Context) -> tuple[Day, tuple[str, ...]]:
-    day = day_of(text, context.zone)
-    dated = day, date_flags(day, context.zone)
-    if len(context.dates) < KEPT:
-        context.dates[text] = dated
-    return dated
 
 
 def date_flags(day: Day, zone: ZoneInfo | None) -> tuple[str, ...]:

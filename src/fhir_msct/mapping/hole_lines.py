@@ -73,7 +73,7 @@ def reference(hole: Hole, v: str, x: str, at: str) -> list[str]:
     kind, h = hole.before[:-1], f"h_{hole.name}"
     if kind == "Patient":
         return [
-            f"{h} = ctx.resolved.get({x}) or ctx.resolve({x}, {v}.f_identifier, o)",
+            f"{h} = ctx.resolve({x}, {v}.f_identifier, o)",
             f"if {h} is None: return Aside('subject-unresolved', {at!r})",
         ]
     return [

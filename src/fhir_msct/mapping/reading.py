@@ -7,10 +7,10 @@ from msgspec import Struct
 from fhir_msct.records import SetAside
 
 REMEMBERED = 100_000
-"""How many different codes or references are kept with what was found out of them."""
+"""How many different codes are kept with what was found out of them."""
 
 KEPT = 20_000
-"""The same for what takes more room: dates, reference ranges, frames."""
+"""The same for what takes more room: reference ranges and frames."""
 
 DERIVED = ("urn:fhir-msct:tags", "derived")
 """The tag of what we computed and pushed: never read as a measurement."""

@@ -13,7 +13,6 @@ from msgspec import Raw, Struct
 
 from fhir_msct.dates import calendar_date
 from fhir_msct.errors import ConfigError
-from fhir_msct.mapping.reading import REMEMBERED
 from fhir_msct.records import Resource, When
 
 _PLAIN = re.compile(r"[A-Za-z0-9.\-]{1,64}").fullmatch
@@ -84,8 +83,6 @@ class Patients:
         self.base, self.system = base.rstrip("/") if base else None, system
         self._named: dict[str, str] = {}
         self.replaced: dict[str, str] = {}
-        self.resolved: dict[str, str] = {}
-        """What references were found to mean, so that each is looked at once."""
         self._people: dict[str, _Patient] = {}
         self._by_url: dict[str, str] = {}
         self._by_identifier: dict[tuple[str | None, str | None], str | None] = {}
@@ -155,11 +152,12 @@ class Patients:
         """The Patient id that a reference means; None where it cannot be resolved."""
         if text is None:
             return self._known(_safe(_identifier, identifier))
-        if text.startswith("#"):  # another one in every resource
-            return self._by_url.get(text) or self._within(text[1:], resource.f_contained)
+        id_ = text[8:]
+        if text[:8] == "Patient/" and id_.isalnum() and id_.isascii() and len(id_) <= 64:
+            return id_  # nearly all of them, without a pattern
         found = local_id("Patient", text, self.base) or self._by_url.get(text)
-        if found is not None and len(self.resolved) < REMEMBERED:
-            self.resolved[text] = found
+        if found is None and text.startswith("#"):
+            found = self._within(text[1:], resource.f_contained)
         return found
 
     def _within(self, name: str, contained: Raw) -> str | None:
