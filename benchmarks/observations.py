@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
@@ -17,10 +18,10 @@ ANALYTES = (
 )
 
 
-def line(chance: random.Random, number: int) -> str:
-    """One Observation of about 1.3 kB, as JSON text."""
+def line(chance: random.Random, number: int, patients: int = 5000) -> str:
+    """One Observation of about 1.3 kB, of one of so many patients, as JSON text."""
     code, display, unit, high, _ = chance.choices(ANALYTES, [analyte[4] for analyte in ANALYTES])[0]
-    patient = f"p{chance.randrange(5000):05}"
+    patient = f"p{chance.randrange(patients):05}"
     year, month, day = chance.randrange(2012, 2024), chance.randrange(1, 13), chance.randrange(1, 29)
     when = f"{year}-{month:02}-{day:02}T08:30:00+01:00"
     amount = f"{chance.lognormvariate(0, 0.6) * high:.2f}"
@@ -69,9 +70,18 @@ def line(chance: random.Random, number: int) -> str:
     return f'{head},"valueQuantity":{quantity},"referenceRange":[{{"high":{limit}}}],{tail}'
 
 
+def lines(count: int, patients: int = 5000, seed: int = 7) -> Iterator[str]:
+    """So many Observations of so many patients."""
+    chance = random.Random(seed)
+    return (line(chance, number, patients) for number in range(count))
+
+
+def patient(number: int) -> str:
+    """The Patient of that number."""
+    return f'{{"resourceType":"Patient","id":"p{number:05}","birthDate":"1970-01-01"}}'
+
+
 def write(path: Path, count: int, seed: int = 7) -> None:
     """An NDJSON file of so many Observations."""
-    chance = random.Random(seed)
     with path.open("w", encoding="utf-8") as file:
-        for number in range(count):
-            file.write(line(chance, number) + "\n")
+        file.writelines(one + "\n" for one in lines(count, seed=seed))

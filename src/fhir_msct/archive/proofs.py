@@ -132,7 +132,7 @@ def held(run: Run, proof: Proof, *, since: str = "", before: str = "") -> frozen
 def came(run: Run, type_: str, key: str) -> bool:
     """Whether this run received a resource."""
     row: Any = run.archive.connection.execute(
-        "select 1 from resource where type = ? and key = ? and seen = ? limit 1", (type_, key, run.number)
+        "select 1 from resource where type = ? and key = ? and +seen = ? limit 1", (type_, key, run.number)
     ).fetchone()
     return row is not None
 

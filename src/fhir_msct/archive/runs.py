@@ -27,9 +27,10 @@ _MISSING = """
     where v.state = 'current' and run.kind = 'server' and v.type in
         (select type from asked where run = :run and since = '' union select value from json_each(:types))
     and not exists
-        (select 1 from resource o where o.type = v.type and o.key = v.key and o.seen = :run)
+        (select 1 from resource o where o.type = v.type and o.key = v.key and +o.seen = :run)
     union select type, key from missed where run = :run
 """
+"""The plus keeps SQLite from the index of `seen`, by which it would go through the whole run for each row."""
 
 _OPEN = """
     insert into window (run, type, patients, lo, hi, whole) values (?, ?, ?, ?, ?, ?)
