@@ -1,6 +1,8 @@
-"""Keeping one resource: a new version, bytes that are here already, or a deletion."""
+"""Keeping resources: a new version, bytes that are here already, or a deletion."""
 
+import json
 import sqlite3
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -19,6 +21,8 @@ EVERY = """
     from resource v join run on run.id = v.run order by v.type, v.key
 """
 """Every version with the state it has; from the sixth column on as `version_of` takes it."""
+
+_HERE = "select distinct key from resource where type = ? and key in (select value from json_each(?))"
 
 _NEW = """
     insert into resource (type, key, fhir_id, version, lastupdated, full_url, sha256, body, file, start,
@@ -46,6 +50,32 @@ def key_of(found: Resource) -> str:
     return found.id or f"#{sha256(found.body).hexdigest()}"
 
 
+def keep_all(
+    connection: sqlite3.Connection, run: int, resources: Iterable[Resource], file: int | None = None
+) -> None:
+    """Keeps many resources as `keep` does; those of which nothing is known yet go in together."""
+    fresh, known = _parted(connection, resources)
+    connection.executemany(
+        _NEW, (_row(run, found, key, digest_of(found), file) for (_, key), found in fresh.items())
+    )
+    for found in known:
+        keep(connection, run, found, file)
+
+
+def _parted(
+    connection: sqlite3.Connection, resources: Iterable[Resource]
+) -> tuple[dict[tuple[str, str], Resource], list[Resource]]:
+    """Each resource of which there is no version yet, under type and key; and all the others."""
+    first: dict[tuple[str, str], Resource] = {}
+    again = [one for one in resources if first.setdefault((one.type, key_of(one)), one) is not one]
+    known: list[Resource] = []
+    for type_ in {type_ for type_, _ in first}:
+        asked = json.dumps([key for kind, key in first if kind == type_])
+        here = connection.execute(_HERE, (type_, asked)).fetchall()
+        known += [first.pop((type_, key)) for (key,) in here]
+    return first, known + again
+
+
 def keep(connection: sqlite3.Connection, run: int, found: Resource, file: int | None = None) -> None:
     """Stores a resource for a run; `file` is the adopted file in which its bytes lie at `where`.
 
@@ -55,7 +85,7 @@ def keep(connection: sqlite3.Connection, run: int, found: Resource, file: int | 
     known = connection.execute(_KNOWN, (found.type, key)).fetchall()
     same = next((row for row in known if row[1] == digest), None)
     if same is None:
-        _insert(connection, run, found, key, digest, file)
+        connection.execute(_NEW, _row(run, found, key, digest, file))
     else:
         if found.where and found.where != same[2]:
             again = (found.where, digest, found.type, key, run)
@@ -75,17 +105,15 @@ def order(connection: sqlite3.Connection, type_: str, key: str) -> None:
     )
 
 
-def _insert(
-    connection: sqlite3.Connection, run: int, found: Resource, key: str, digest: str, file: int | None
-) -> None:
+def _row(run: int, found: Resource, key: str, digest: str, file: int | None) -> tuple[object, ...]:
+    """What `_NEW` stores of a version that was not here before."""
     start = int(found.where.rpartition(":")[2]) if file is not None and not found.deleted else None
-    values = (
+    return (
         *(found.type, key, found.id, found.version, found.lastupdated, found.full_url, digest),
         *(found.body if start is None else None, file, start, len(found.body)),
         *(found.subsetted, found.deleted, found.where, run, run),
         DELETED if found.deleted else CURRENT,
     )
-    connection.execute(_NEW, values)
 
 
 def digest_of(found: Resource) -> str:

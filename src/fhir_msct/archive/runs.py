@@ -165,8 +165,7 @@ class Run:
         came = [keep.key_of(found) for found in arrived.resources]
         came += [f"{item.reason} {item.sha256}" for item in arrived.quarantined]
         with self.archive.transaction() as connection:
-            for found in arrived.resources:
-                keep.keep(connection, self.number, found)
+            keep.keep_all(connection, self.number, arrived.resources)
             connection.executemany(
                 "insert or ignore into sight values (?, ?)", [(window.id, key) for key in came]
             )
@@ -226,8 +225,7 @@ class Run:
     ) -> None:
         """Keeps what was cut from a file, in one transaction."""
         with self.archive.transaction() as connection:
-            for found in resources:
-                keep.keep(connection, self.number, found, file)
+            keep.keep_all(connection, self.number, resources, file)
             self._quarantine(quarantined, None)
 
     def restart(self) -> None:

@@ -120,7 +120,10 @@ class Archive:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written inside, or nothing of it."""
+        """All that is written inside, or nothing of it; inside another one, a part of that one."""
+        if self.connection.in_transaction:
+            yield self.connection
+            return
         try:
             self.connection.execute("begin immediate")
             yield self.connection

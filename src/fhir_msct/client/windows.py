@@ -76,6 +76,8 @@ class Window(Struct, frozen=True, kw_only=True):
 
     def spans(self, stamp: str) -> bool:
         """Whether a lastUpdated lies within the bounds; also where it cannot be told."""
+        if not self.lo and not self.hi:
+            return True
         at, lo, hi = instant(stamp), instant(self.lo), instant(self.hi)
         return at is None or not ((lo is not None and at < lo) or (hi is not None and at >= hi))
 
@@ -217,10 +219,11 @@ def reference_to(value: Any, type_: str, base_url: str) -> str | None:
     named = value.get("reference") if isinstance(value, dict) else None
     if not isinstance(named, str):
         return None
-    found = re.fullmatch(
-        rf"{type_}/([A-Za-z0-9\-.]{{1,64}})(?:/_history/.*)?", named.removeprefix(f"{base_url}/")
-    )
-    return found[1] if found else None
+    found = _REFERENCE.fullmatch(named.removeprefix(f"{base_url}/"))
+    return found[2] if found and found[1] == type_ else None
+
+
+_REFERENCE = re.compile(r"([A-Z][A-Za-z]{1,63})/([A-Za-z0-9\-.]{1,64})(?:/_history/.*)?")
 
 
 def _elements(body: bytes) -> _Asked:

@@ -1,6 +1,7 @@
 """Working through the windows of a pull until each is proved, or known not to be provable."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -93,11 +94,24 @@ class Proving:
     def work(self) -> None:
         """Returns when no window is open. Raises what ends a run early; running it again goes on here."""
         if self._connections > 1:
-            side_by_side(self._next, self._events, self._apply, self._connections)
+            side_by_side(self._next, self._events, self._apply, self._connections, self._together)
             return
         while (reading := self._next(())) is not None:
             for event in self._events(reading):
                 self._apply(reading, event)
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """What is written down inside is durable at once; only then it is said."""
+        say, told = self._say, list[str]()
+        self._say = told.append
+        try:
+            with self._run.archive.transaction():
+                yield
+        finally:
+            self._say = say
+        for text in told:
+            say(text)
 
     def _next(self, busy: Collection[_Reading]) -> _Reading | None:
         """The first window that is open and that nobody reads."""

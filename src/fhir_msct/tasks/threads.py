@@ -1,16 +1,21 @@
 """Work side by side: threads fetch, and the one that called writes down what they bring.
 
 What a thread fetches next waits in a short queue while the last of it is written, so that neither the
-server nor the disk is idle; the archive is written by one thread only.
+server nor the disk is idle; the archive is written by one thread only. What waits is written together:
+a disk that has to be sure of what it holds takes as long for one page as for eight.
 """
 
 import threading
 from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, Full, Queue
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 T = TypeVar("T")
 E = TypeVar("E")
+
+_Brought: TypeAlias = tuple[T, E | None, BaseException | None]
+"""A piece of work with an event of it; without one it has ended, well or with an error."""
 
 AHEAD = 2
 """Events of each thread that may wait to be written down."""
@@ -24,13 +29,15 @@ def side_by_side(
     events: Callable[[T], Iterator[E]],
     apply: Callable[[T, E], None],
     threads: int,
+    together: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> None:
     """Returns when nothing follows and everything that was begun is applied.
 
     `following` gives the next piece of work, told which are under way; `events` runs in a thread of its
-    own, `following` and `apply` in the caller's. Raises what any of them raises, once all threads ended.
+    own, `following` and `apply` in the caller's. What waits at the same time is applied inside one
+    `together()`. Raises what any of them raises, once all threads ended.
     """
-    queue: Queue[tuple[T, E | None, BaseException | None]] = Queue(threads * AHEAD)
+    queue: Queue[_Brought[T, E]] = Queue(threads * AHEAD)
     stop = threading.Event()
     busy: list[tuple[T, threading.Thread]] = []
 
@@ -61,13 +68,16 @@ def side_by_side(
                 thread.start()
             if not busy:
                 return
-            piece, event, error = queue.get()
-            if error is not None:
-                raise error
-            if event is not None:
-                apply(piece, event)
-                continue
-            busy = [(one, thread) for one, thread in busy if one is not piece]
+            brought = _waiting(queue)
+            with together():
+                for piece, event, _ in brought:
+                    if event is not None:
+                        apply(piece, event)
+            for piece, event, error in brought:
+                if error is not None:
+                    raise error
+                if event is None:
+                    busy = [(one, thread) for one, thread in busy if one is not piece]
     finally:
         stop.set()
         _emptied(queue)
@@ -75,7 +85,20 @@ def side_by_side(
             thread.join()
 
 
-def _emptied(queue: "Queue[tuple[T, E | None, BaseException | None]]") -> None:
+def _waiting(
+    queue: "Queue[tuple[T, E | None, BaseException | None]]",
+) -> "list[tuple[T, E | None, BaseException | None]]":
+    """Everything that waits to be applied, and at least one."""
+    brought = [queue.get()]
+    while len(brought) < queue.maxsize:
+        try:
+            brought.append(queue.get_nowait())
+        except Empty:
+            break
+    return brought
+
+
+def _emptied(queue: "Queue[_Brought[T, E]]") -> None:
     while True:
         try:
             queue.get_nowait()
