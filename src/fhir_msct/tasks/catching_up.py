@@ -68,8 +68,8 @@ class CatchingUp:
             if not since or not since_supported(self._capability, proof.type):
                 continue
             chunks = [msgspec.structs.replace(one, lo=since) for one in self._chunks(proof.type)]
-            came = proofs.held(self._run, msgspec.structs.replace(proof, since=""), since=since)
-            if self._counted(chunks) != len(came):  # of this run: one that is gone would hide one that is new
+            came = proofs.number_held(self._run, msgspec.structs.replace(proof, since=""), since=since)
+            if self._counted(chunks) != came:  # of this run: one that is gone would hide one that is new
                 self._say(f"{proof.type}: something came since {since}: asking again")
                 asked += [Asked(one.type, one.patients, since, "", False) for one in chunks]
         return asked
@@ -106,19 +106,22 @@ class CatchingUp:
         if proof.since and proofs.came_older(self._run, proof):  # it ignores the instant: all of it came
             proof, bound = msgspec.structs.replace(proof, since="", newest=""), ""
             proofs.prove(self._run, proof)
-        counted, older = self._counted(chunks, bound), proofs.held(self._run, proof, before=bound)
+        counted, older = self._counted(chunks, bound), proofs.number_held(self._run, proof, before=bound)
         if counted is None:
             self._prove(proof, None, "counts", _NO_COUNT)
             return []
         recent = proofs.held(self._run, proof, since=bound) if bound else frozenset()
         lost = [key for key in recent if not proofs.came(self._run, proof.type, key)]
-        if counted == len(older) and not lost and proof.how not in _LISTED:
+        if counted == older and not lost and proof.how not in _LISTED:
             self._prove(proof, counted + len(recent), "counts")
             return []
-        self._say(f"{proof.type}: {counted} on the server, {len(older)} here: comparing the ids")
-        return self._reconciled(
-            proof, chunks, bound, lambda gone: counted != len(older - gone) or set(lost) - gone
-        )
+        self._say(f"{proof.type}: {counted} on the server, {older} here: comparing the ids")
+
+        def unexplained(gone: frozenset[str]) -> object:
+            left = proofs.held(self._run, proof, before=bound) - gone
+            return counted != len(left) or set(lost) - gone
+
+        return self._reconciled(proof, chunks, bound, unexplained)
 
     def _bound(self, proof: Proof) -> str:
         """The instant before which everything is counted; none where the server cannot count so."""
@@ -174,8 +177,8 @@ class CatchingUp:
         bounds = [self._bound(proof), ""] if proof.how == AGAIN else [""]
         for bound in bounds:
             counted = self._counted(self._chunks(proof.type), bound)
-            older = len(proofs.held(self._run, proof, before=bound))
-            recent = len(proofs.held(self._run, proof, since=bound)) if bound else 0
+            older = proofs.number_held(self._run, proof, before=bound)
+            recent = proofs.number_held(self._run, proof, since=bound) if bound else 0
             if counted is None or counted == older:
                 break
         why = _NO_COUNT if counted is None else ""
