@@ -40,6 +40,8 @@ fixtures: $(VENV)/.dev ## make the synthetic trial and every stage of it again
 
 bench: $(VENV)/.dev ## the speeds we publish, as ratios in one run
 	$(BIN)/python benchmarks/reader.py
+	$(BIN)/python benchmarks/speed.py --write
+	$(BIN)/python benchmarks/fault_matrix.py --peers build/peers
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

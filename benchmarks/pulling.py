@@ -8,7 +8,6 @@ Observations in one search, which is the least they can do.
 """
 
 import argparse
-import statistics
 import tempfile
 from pathlib import Path
 

@@ -57,7 +57,7 @@ class Cohort(Section, frozen=True, kw_only=True):
 
 class Pull(Section, frozen=True, kw_only=True):
     scope: Literal["types", "codes"] = "types"
-    page_size: int = 100
+    page_size: int = 500
     how: Literal["search", "export", "auto"] = "search"
     catch_up_minutes: int = 10
     """Longer than the longest transaction of the server: it stamps a resource before it shows it."""
@@ -180,4 +180,4 @@ class Wanted(Struct, frozen=True, kw_only=True):
     cohort: Cohort
     codes: dict[str, tuple[str, ...]] = {}
     """Per type, `system|code` to ask for when only the study's codes may be pulled; else empty."""
-    page_size: int = 100
+    page_size: int = 500

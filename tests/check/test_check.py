@@ -146,7 +146,7 @@ def test_the_push_server_is_asked_for_its_statement_only(examine: Examine) -> No
 
 def test_no_value_of_a_patient_is_said(server: Sandbox, examine: Examine, tmp_path: Path) -> None:
     server.load(lines([observation("local", coded("urn:h", "1", "CK gesamt"))]))
-    for faults in (None, Faults(drop_total=True), Faults(html_login=True, where="_count=100")):
+    for faults in (None, Faults(drop_total=True), Faults(html_login=True, where="_count=500")):
         server.faults = faults
         report = examine(server, discover=True)
         told = "\n".join(check_told.checked(report, tmp_path)) + str(report)
