@@ -47,6 +47,7 @@ def _measured(url: str, home: Path, size: int, rounds: int, page_size: int, *, o
     _filled(url, size, patients)
     found = _page_sizes(url, size, patients)
     found += pulling.compared(url, home, size, patients, rounds, page_size, target=TARGET, others=others)
+    print(table(found), flush=True)  # what took long is not lost where what follows fails
     with Client(url) as client:
         trial.load(client, trial.lines())
     return [msg._replace(name=f"HAPI: {msg.name}") for msg in [*found, *_pushes(url, home, rounds)]]
