@@ -90,7 +90,7 @@ a ratio within one run: both sides alternate, and the median is shown. A server,
 process of its own. What each client holds was compared with what the server was given before any time was:
 where a client has other digits, it has made 5.40 a 5.4.
 
-The sizes are in the names. On a machine that others keep busy, read these as what it was like there: `make bench`
+The sizes are in the names. On a busy machine read these as what it was like there: `make bench`
 measures 100,000 Observations, a file of 1 GB and a HAPI with 10,000 on yours.
 
 The bare loop is httpx asking for the very same pages and throwing them away: it counts nothing, checks
