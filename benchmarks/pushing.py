@@ -42,7 +42,7 @@ class Recorder(httpx.HTTPTransport):
         self._cpu_began = 0.0
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if request.method != "POST":
+        if request.method != "POST" or b'"type":"transaction"' not in request.read()[:100]:
             return super().handle_request(request)
         if not self.bundles:
             self.began, self._cpu_began = time.perf_counter(), time.process_time()
