@@ -79,7 +79,7 @@ def test_real_processes_that_are_killed_are_cleaned_by_a_real_command(house: Hou
         proxy.forget()
         refused = nursery.run(*begin, folder=folder)
         assert (refused.code, "--clean" in refused.said) == (3, True), refused
-        for at, moment in ((14, "unheard"), (25, "half")):
+        for at, moment in ((14, "unheard"), (17, "half")):
             proxy.strike(at, moment, nursery.kill)
             assert nursery.run("demo", folder, "--clean", folder=folder).killed
         proxy.forget()

@@ -135,11 +135,12 @@ class _Clearing:
         """Whether there was a wait for the last request, of which nobody knows whether it will yet arrive."""
         sent = [(row.type, row.id or "") for row in self.book.rows() if row.state == "SENT"]
         since = self.book.unanswered_for()
-        if since is None or since >= SETTLED or held.keys() >= set(sent):
-            return False
-        self.say(f"clean: the last request got no answer: waiting {SETTLED - since:.0f} s until it is over")
-        self.client.exchange.patience.sleep(SETTLED - since)
-        return True
+        wait = 0.0 if since is None or held.keys() >= set(sent) else max(0.0, SETTLED - since)
+        if wait:
+            self.say(f"clean: the last request got no answer: waiting {wait:.0f} s until it is over")
+            self.client.exchange.patience.sleep(wait)
+        self.book.answered()
+        return wait > 0
 
     def _found(self) -> dict[Key, bytes]:
         """The run's resources as the search by tag shows them; those that were in no row get one.
