@@ -182,8 +182,6 @@ class Exchange:
             response = self._http.send(request, stream=True)
             try:
                 status, answered = response.status_code, _request_id(response)
-                if status in (429, 503):  # whatever is sent next waits, not only this request
-                    self._gate.close_for(_wait(response) or 0.0)
                 yield response
                 size = response.num_bytes_downloaded
             finally:
