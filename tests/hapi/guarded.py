@@ -143,6 +143,8 @@ class Guarded:
     def _written(self, sent: Any, answer: Any) -> None:
         for entry, done in zip(sent["entry"], answer["entry"], strict=True):
             response, asked = done["response"], entry["request"]
+            if asked["method"] == "GET":
+                continue
             if "UPDATE_NO_CHANGE" in json.dumps(response.get("outcome")):
                 self.idle.append(asked["url"])
             if response["status"].startswith("200") and "ifMatch" not in asked:
