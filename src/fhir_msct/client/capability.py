@@ -9,6 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from fhir_msct.errors import ServerUnfit
+
 
 class TypeSaid(Struct, frozen=True, kw_only=True):
     """What the server says it does with one resource type."""
@@ -43,6 +45,30 @@ class Capability(Struct, frozen=True, kw_only=True):
     def absent(self, type_: str) -> bool:
         """Whether the server says that it does not hold this type."""
         return bool(self.types) and type_ not in self.types
+
+
+_RELEASES = {"0": "DSTU1", "1": "DSTU2", "3": "STU3", "4.1": "R4B", "4.3": "R4B", "5": "R5", "6": "R6"}
+
+
+def statement(tree: Any, named: str, status: int, key: str) -> dict[str, Any]:
+    """The CapabilityStatement that a server answered with; `key` of study.toml leads to it.
+
+    Raises ServerUnfit where this is no FHIR server, or one of another release than R4 (4.0.x).
+    """
+    if not isinstance(tree, dict) or tree.get("resourceType") not in ("CapabilityStatement", "Conformance"):
+        raise ServerUnfit(
+            f"{named} is not a FHIR server at this address (metadata: {status}): "
+            f"write the base address as {key}, the one below which /metadata answers"
+        )
+    release = release_of(tree)
+    if not release.startswith("4.0."):
+        name = next((name for start, name in _RELEASES.items() if release.startswith(start)), "")
+        said = f"speaks FHIR {release} ({name or 'unknown'})" if release else "names no FHIR release"
+        raise ServerUnfit(
+            f"{named} {said}, and R4 (4.0.1) is needed: ask its owner for the address that "
+            f"speaks R4, and write it as {key}"
+        )
+    return tree
 
 
 def capability(statement: dict[str, Any]) -> Capability:

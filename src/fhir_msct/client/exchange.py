@@ -5,7 +5,6 @@ origin, and nothing else is ever sent anywhere; what a way to authenticate has t
 goes without one. Redirects are followed by hand (`redirects.py`), proxies of the environment are not used.
 """
 
-import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from fhir_msct.client.failures import NoUse, Unusable, no_answer
 from fhir_msct.client.network import Network
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.redirects import Trail
-from fhir_msct.client.reply import FHIR_JSON, REFUSED, Reply, checked, issue_codes, media_type, says_later
+from fhir_msct.client.reply import FHIR_JSON, REFUSED, Reply, checked, reply_of, request_id, says_later
 from fhir_msct.client.retry import RETRIED, Gate, Patience, http_date, retry_after
 from fhir_msct.errors import MsctError, ServerFailed, ServerUnfit, Unreachable
 
@@ -181,7 +180,7 @@ class Exchange:
         try:
             response = self._http.send(request, stream=True)
             try:
-                status, answered = response.status_code, _request_id(response)
+                status, answered = response.status_code, request_id(response.headers.get("x-request-id", ""))
                 yield response
                 size = response.num_bytes_downloaded
             finally:
@@ -246,17 +245,7 @@ class Exchange:
 
     def _read(self, response: httpx.Response, route: str) -> tuple[Reply, float | None]:
         body = self._body(response, route)
-        reply = Reply(
-            status=response.status_code,
-            body=body,
-            codes=() if response.status_code < 300 else issue_codes(body),
-            etag=response.headers.get("etag"),
-            location=response.headers.get("location", ""),
-            date=http_date(response.headers.get("date")),
-            media=media_type(response.headers.get("content-type", "")),
-            encoding=response.headers.get("content-encoding", "").strip().lower(),
-        )
-        return reply, _wait(response)
+        return reply_of(response.status_code, response.headers, body), _wait(response)
 
     def _body(self, response: httpx.Response, route: str) -> bytes:
         if response.status_code >= 300:
@@ -291,12 +280,6 @@ class Exchange:
     def _named(self, url: str) -> str:
         """Whose address that is."""
         return str(self.origin) if self.origin.holds(url) else origins.shown(url)
-
-
-def _request_id(response: httpx.Response) -> str:
-    """The server's id of a request, as far as it can be one."""
-    found = response.headers.get("x-request-id", "")
-    return found if re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", found) else ""
 
 
 def _wait(response: httpx.Response) -> float | None:

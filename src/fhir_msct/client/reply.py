@@ -1,5 +1,7 @@
 """A server's answer: what of it is looked at, whether it is FHIR at all, and the error that a no deserves."""
 
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +10,7 @@ from msgspec import Struct
 
 from fhir_msct.client.bundle import checked_text
 from fhir_msct.client.failures import Declined, Shut, Unusable
-from fhir_msct.client.retry import RETRIED, TRANSIENT
+from fhir_msct.client.retry import RETRIED, TRANSIENT, http_date
 from fhir_msct.errors import ServerUnfit
 
 FHIR_JSON = "application/fhir+json"
@@ -50,6 +52,20 @@ class Reply(Struct, frozen=True, kw_only=True):
     """Whether the server has ever let us in, before this answer or with it."""
 
 
+def reply_of(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+    """A whole answer, from its parts."""
+    return Reply(
+        status=status,
+        body=body,
+        codes=() if status < 300 else issue_codes(body),
+        etag=headers.get("etag"),
+        location=headers.get("location", ""),
+        date=http_date(headers.get("date")),
+        media=media_type(headers.get("content-type", "")),
+        encoding=headers.get("content-encoding", "").strip().lower(),
+    )
+
+
 def says_later(reply: Reply) -> bool:
     """Whether an answer asks for another try."""
     transient = 400 <= reply.status < 500 and not TRANSIENT.isdisjoint(reply.codes)
@@ -78,6 +94,11 @@ def checked(body: bytes, content_type: str, route: str, named: str, key: str) ->
 def media_type(content_type: str) -> str:
     """The media type of a Content-Type header, in lower case and without its parameters."""
     return content_type.split(";", 1)[0].strip().lower()
+
+
+def request_id(said: str) -> str:
+    """The server's id of a request, as far as what it says can be one."""
+    return said if re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", said) else ""
 
 
 def issue_codes(body: bytes) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from fhir_msct.client import batch, pages
 from fhir_msct.client import bundle as bundles
 from fhir_msct.client.auth import Auth
 from fhir_msct.client.body import Limits
-from fhir_msct.client.capability import release_of
+from fhir_msct.client.capability import statement
 from fhir_msct.client.exchange import METADATA, Exchange, Sent
 from fhir_msct.client.failures import PageGone, Unusable
 from fhir_msct.client.network import Network
@@ -26,7 +26,6 @@ from fhir_msct.client.origin import Origin, shown
 from fhir_msct.client.pages import Page
 from fhir_msct.client.reply import FHIR_JSON, REFUSED, Reply, declined
 from fhir_msct.client.retry import Patience
-from fhir_msct.errors import ServerUnfit
 from fhir_msct.records import Resource
 
 Params = Mapping[str, str] | Sequence[tuple[str, str]]
@@ -41,7 +40,6 @@ _FRESH = {"Cache-Control": "no-cache"}
 
 _STRICT = {"Prefer": "handling=strict"}
 _PLACED = re.compile(r"/([A-Za-z0-9\-.]{1,64})(?:/_history/[^/]+)?$")
-_RELEASES = {"0": "DSTU1", "1": "DSTU2", "3": "STU3", "4.1": "R4B", "4.3": "R4B", "5": "R5", "6": "R6"}
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -126,23 +124,7 @@ class Client:
         if reply.status in REFUSED or reply.status >= 500:
             raise declined(reply, METADATA)
         tree = msgspec.json.decode(reply.body) if reply.status == 200 else None
-        if not isinstance(tree, dict) or tree.get("resourceType") not in (
-            "CapabilityStatement",
-            "Conformance",
-        ):
-            raise ServerUnfit(
-                f"{self.origin} is not a FHIR server at this address (metadata: {reply.status}): "
-                f"write the base address as {self._url_key}, the one below which /metadata answers"
-            )
-        release = release_of(tree)
-        if not release.startswith("4.0."):
-            name = next((name for start, name in _RELEASES.items() if release.startswith(start)), "")
-            said = f"speaks FHIR {release} ({name or 'unknown'})" if release else "names no FHIR release"
-            raise ServerUnfit(
-                f"{self.origin} {said}, and R4 (4.0.1) is needed: ask its owner for the address that "
-                f"speaks R4, and write it as {self._url_key}"
-            )
-        return tree
+        return statement(tree, f"{self.origin}", reply.status, self._url_key)
 
     def search(self, type_: str, params: Params, *, start: str | None = None) -> Iterator[Page]:
         """The pages of a search, each `next` link followed as the server wrote it.
