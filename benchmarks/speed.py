@@ -92,7 +92,7 @@ HEAD = """# Speed and memory
 Written by `python benchmarks/speed.py --write` on {date}: fhir-msct {product}, Python {python}, httpx
 {httpx}, {peers}, {cores} cores on which {busy} processes a core wanted to run at the end.
 
-Ours and the bare loop alternate, and the median of the ratios of {rounds} round(s) is shown; the other clients
+Ours and the bare loop alternate: shown is the median of the ratios of {rounds} round(s). The other clients
 run once, right after. A server, and each client, is a process of its own. What each client holds was
 compared with what the server was given before any time was:
 where a client has other digits, it has made 5.40 a 5.4.
