@@ -208,7 +208,7 @@ def test_smaller_pages_than_were_asked_for_are_named(examine: Examine) -> None:
     with Sandbox(page_cap=5, clock=lambda: NOW) as small:
         small.load(lines(resources()))
         report = examine(small)
-    assert ("page-capped", "100 asked for, at most 5 come") in {(r.name, r.detail) for r in report.remarks}
+    assert ("page-capped", "500 asked for, at most 5 come") in {(r.name, r.detail) for r in report.remarks}
     assert report.verdict == "ready"
 
 

@@ -36,7 +36,6 @@ create table if not exists push_op (
 ) without rowid;
 """
 PLACE_DDL = """
-
 -- Where a resource of ours is on a server that chooses the ids of new ones.
 create table if not exists push_place (
     target text not null, type text not null, id text not null, server_id text not null,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from fhir_msct.archive.ledger import PLACE_DDL
 from fhir_msct.archive.seals import SEAL_DDL
 from fhir_msct.errors import UsageError
 
@@ -182,6 +183,7 @@ alter table run add column seal text not null default '';
 create table token_place (base text primary key, origin text not null) strict, without rowid;
 """
     + SEAL_DDL
+    + PLACE_DDL
 )
 
 STEPS: tuple[str, ...] = (STEP_1, STEP_2, STEP_3)
