@@ -88,9 +88,20 @@ def pushed(command: Command, site: Site) -> Ended:
     return command("push", site.folder, "--apply")
 
 
-def test_without_update_as_create_nothing_is_pushed(command: Command, lesser: Site) -> None:
+def test_without_update_as_create_results_get_ids_of_the_servers_choice_once(
+    command: Command, lesser: Site
+) -> None:
     lesser.computed(command)
     lesser.server.claims = lambda tree: observations(tree).update(updateCreate=False)
+    first = pushed(command, lesser)
+    assert (first.code, lesser.server.written > 0) == (0, True), first.err
+    again = pushed(command, lesser)
+    assert (again.code, "0 written" in again.out) == (0, True), (again.out, again.err)
+
+
+def test_without_update_as_create_and_conditions_nothing_is_pushed(command: Command, lesser: Site) -> None:
+    lesser.computed(command)
+    lesser.server.claims = lambda tree: observations(tree).update(updateCreate=False, conditionalCreate=False)
     refused(pushed(command, lesser), 3, "updateCreate", "nothing was sent")
     assert lesser.server.written == 0
 
@@ -104,9 +115,14 @@ def test_a_server_of_another_fhir_version_is_neither_read_nor_written(command: C
 
 
 def test_a_server_that_says_it_is_read_only_is_not_written_to(command: Command, lesser: Site) -> None:
+    def claims(tree: Claims) -> None:
+        tree["rest"][0]["interaction"] = [{"code": "search-system"}]
+        for one in tree["rest"][0]["resource"]:
+            one["interaction"] = [{"code": "read"}, {"code": "search-type"}]
+
     lesser.computed(command)
-    lesser.server.claims = lambda tree: tree["rest"][0].update(interaction=[{"code": "search-system"}])
-    refused(pushed(command, lesser), 3, "takes no transactions")
+    lesser.server.claims = claims
+    refused(pushed(command, lesser), 3, "takes no", "Observation", "nothing was sent")
     assert lesser.server.written == 0
 
 
@@ -116,7 +132,7 @@ def test_a_server_that_turns_out_to_be_read_only_says_so_and_nothing_is_half_don
 ) -> None:
     lesser.computed(command)
     lesser.server.refuses = lambda request: code if request.method == "POST" and writes(request) else 0
-    refused(pushed(command, lesser), 5, "[transaction]", str(code))
+    refused(pushed(command, lesser), 5, str(code))
     assert lesser.server.written == 0
     lesser.server.refuses = lambda request: 0
     ended = pushed(command, lesser)

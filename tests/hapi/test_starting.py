@@ -307,7 +307,7 @@ def test_without_java_the_tests_are_skipped_and_where_that_may_not_be_they_fail(
     machine: Machine, ci: str, code: int, said: str
 ) -> None:
     machine.has_maven()
-    one = f"{machine.home}/hapi/test_hapi_quirks.py::test_tags_only_ever_add"
+    one = f"{machine.home}/hapi/test_hapi_writes.py::test_tags_only_ever_add"
     process = machine.python(
         *("-m", "pytest", "-q", "-rs", "--import-mode=importlib", "-p", "no:cacheprovider", one), CI=ci
     )

@@ -115,7 +115,7 @@ def test_what_a_page_shows_runs_in_its_order_and_says_what_it_shows(reader: Read
 @pytest.mark.slow
 def test_what_the_page_on_push_shows_runs_on_the_trial_of_the_readme(reader: Reader) -> None:
     reader.follow(Block("toml", "my-trial/study.toml", MY_TRIAL))
-    reader.start("sandbox", "--port", reader.port)
+    reader.start("sandbox", "--port", reader.port, "--trial")
     reader.run("run", "my-trial", "--from", "fixtures/resources")
     for block in blocks(DOCS / "push.md"):
         reader.follow(block)

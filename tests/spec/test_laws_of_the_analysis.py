@@ -246,10 +246,13 @@ def described(values: list[float]) -> dict[str, float]:
 
 
 def test_the_laws_are_tried_on_trials_in_which_something_happens() -> None:
-    """The strategy above reaches every corner that the rules speak of."""
+    """The strategy above reaches every corner that the rules speak of.
+
+    What hypothesis draws depends on which modules were imported before, so this looks at more of it.
+    """
     seen: Counter[str] = Counter()
 
-    @LAW
+    @settings(LAW, max_examples=400)
     @given(trials(), cuts)
     def look(lines: str, cut: str | None) -> None:
         results = analysed(lines, cut=cut)

@@ -71,6 +71,11 @@ class Ability(Struct, frozen=True):
         """
         found = capability(statement)
         told = [found.types[type_] for type_ in types if type_ in found.types]
+        if shut := [one.type for one in told if one.interactions and not one.writes]:
+            raise ServerUnfit(
+                f"{where} says that it takes no {', '.join(shut)} from anybody, so nothing was sent: "
+                "name another server as push.url, or ask this one's owner"
+            )
         takes = [one.update_create for one in told]
         if False in takes and any(one.conditional_create is False for one in told):
             raise ServerUnfit(
