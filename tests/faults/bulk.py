@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from faults.chaos import TOKEN, Chaos
-from faults.exports import FILED, FILES, KICKED, PAGES, PATH, POLLED, ExportServer
+from faults.exports import ELSEWHERE, FILED, FILES, KICKED, PAGES, PATH, POLLED, ExportServer
 from faults.searching import Schedule, scratch, study
 from fhir_msct.archive.store import Archive
 from fhir_msct.plan import Plan
@@ -29,6 +29,8 @@ class BulkChaos(Chaos):
         super().__init__(server, chance, token=TOKEN)
         self._polls: dict[str, float] = {}
         """From when on each job may be polled again."""
+        self._sent_on = ""
+        """Where a file that wants no token was just sent on to: only the next request may go there."""
         server.fault, server.wait_told, server.lagging = lambda: self.fault, self._not_yet, self.lagging
 
     def _not_yet(self, number: int) -> tuple[str, str]:
@@ -37,10 +39,22 @@ class BulkChaos(Chaos):
 
     def again(self, *, limit: int = 4000) -> None:
         super().again(limit=limit)
-        self._polls = {}
+        self._polls, self._sent_on = {}, ""
+
+    def _handled(self, request: httpx.Request) -> httpx.Response:
+        response = super()._handled(request)
+        url = str(request.url)
+        gone_on = url.startswith(ELSEWHERE)
+        if self.fault == "redirect" and (gone_on or _is_file(url)):
+            folder, _, name = request.url.path.rpartition("/")
+            place = f"https://{request.url.host}{folder}/on/{name}" if gone_on else f"{ELSEWHERE}/{name}"
+            response.headers["location"] = place
+            self._sent_on = "" if self.server.token else place
+        return response
 
     def _watch(self, request: httpx.Request) -> None:
         super()._watch(request)
+        self._sent_on = ""
         free = max((at for path, at in self._polls.items() if request.url.path.endswith(path)), default=0.0)
         if request.method == "GET" and self.server.time.now < free - 1e-6:
             self.leaks.append("a job was polled before the server wanted it")
@@ -56,7 +70,7 @@ class BulkChaos(Chaos):
     def fits(self, kind: str, request: httpx.Request) -> bool:
         url = str(request.url)
         kick, poll = "$export" in url, f"/{PAGES}/" in url
-        file = url.startswith(FILES) or f"/{PATH}/" in url
+        file = _is_file(url)
         if kind in EXPORTED:
             return (
                 (kick and kind in KICKED)
@@ -66,8 +80,13 @@ class BulkChaos(Chaos):
         return super().fits(kind, request) and not (kind == "stranger" and (kick or poll or file))
 
     def admitted(self, request: httpx.Request) -> tuple[bool, bool]:
-        """The token goes with a file where the manifest wants it; elsewhere only to a listed origin."""
+        """The token goes with a file where the manifest wants it; elsewhere only to a listed origin.
+
+        A file that wants none may be sent on to any host, and no token goes along.
+        """
         url, server = str(request.url), self.server
+        if url == self._sent_on:
+            return True, False
         if url.startswith(FILES):
             return not server.token or server.listed, server.token
         if f"/{PATH}/" in url:
@@ -120,6 +139,10 @@ class Exports(Schedule):
             found = rows.execute("select run, state, why from bulk_job order by id desc limit 1").fetchone()
         if found and found[0] == self.run and self.said_complete:
             self.used["export" if found[1:] == ("kept", "") else "export and search"] += 1
+
+
+def _is_file(url: str) -> bool:
+    return url.startswith(FILES) or f"/{PATH}/" in url
 
 
 def exported(seed: int) -> Exports:

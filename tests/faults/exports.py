@@ -20,6 +20,9 @@ from lib.fake_fhir import matches, reply, status
 FILES = "https://files.hospital.test/bucket"
 """Where another origin keeps the files."""
 
+ELSEWHERE = "https://copies.cloud.test/bucket"
+"""Where a file may be sent on to that wants no token; what lies there need not be what was exported."""
+
 NDJSON = "application/fhir+ndjson"
 PAGES, PATH = "export-job", "exported"
 
@@ -32,6 +35,11 @@ FILED = (
     *("file-expired", "job-gone", "line-damaged", "lines-missing", "lines-blank", "no-final-newline"),
     *("line-stranger", "line-other-type", "line-repeated", "line-older", "line-lagging", "binary-wrapped"),
 )
+
+
+_STRANGER = b'{"resourceType":"Observation","id":"x","subject":{"reference":"Patient/nobody-of-ours"}}'
+_FALSE = {"empty": b"", "false": _STRANGER + b"\n"}
+"""What may lie elsewhere instead of a file."""
 
 
 class File(NamedTuple):
@@ -107,6 +115,8 @@ class ExportServer(ModelServer):
     def answer(self, request: httpx.Request) -> httpx.Response:
         self._show()
         parts = str(request.url).partition("?")[0].removeprefix(self.base).strip("/").split("/")
+        if str(request.url).startswith(ELSEWHERE):
+            return self._elsewhere(request, parts[-1])
         if str(request.url).startswith(FILES) or parts[0] == PATH:
             return self._file(request, parts[-1])
         if parts[-1] == "$export":
@@ -297,6 +307,13 @@ class ExportServer(ModelServer):
             return reply(200, wrapped, "application/fhir+json")
         return reply(200, body, self.media)
 
+    def _elsewhere(self, request: httpx.Request, name: str) -> httpx.Response:
+        """The file on a host that nobody vouches for: a true copy, none, an empty or a false one."""
+        kind = self._chance.choice(["copy", "copy", "none", "empty", "false"])
+        if kind == "none":
+            return status(404, "not-found")(request)
+        return self._file(request, name) if kind == "copy" else reply(200, _FALSE[kind], self.media)
+
     def _text(self, file: File) -> bytes:
         lines, fault, chance = list(file.lines), self.fault(), self._chance
         if fault == "line-damaged":
@@ -309,9 +326,7 @@ class ExportServer(ModelServer):
         if fault == "line-repeated":
             lines += chance.sample(lines, min(2, len(lines)))
         if fault == "line-stranger":
-            lines.append(
-                b'{"resourceType":"Observation","id":"x","subject":{"reference":"Patient/nobody-of-ours"}}'
-            )
+            lines.append(_STRANGER)
         if fault == "line-other-type":
             lines.append(b'{"resourceType":"Device","id":"x"}')
         if fault == "line-older":

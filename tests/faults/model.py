@@ -178,6 +178,8 @@ class ModelServer(FakeFhir):
 
     def _one(self, request: httpx.Request, type_: str, id_: str) -> httpx.Response:
         if request.url.path.endswith("/_history"):
+            if (type_, id_) not in self.history:
+                return status(404, "not-found")(request)
             return self._json(200, self._ended((type_, id_)))
         if request.method == "GET":
             if self.history.get((type_, id_)) and (type_, id_) not in self.held:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+import httpx
 import msgspec
 
 from faults.chaos import ON_WIRE, TOKEN, Chaos, Killed
@@ -65,6 +66,27 @@ def _result(study: str, who: str, number: int) -> Wanted:
     )
 
 
+class PushChaos(Chaos):
+    """Also watches that nothing is written after a write without an answer, before the server was asked."""
+
+    def __init__(self, server: ModelServer, chance: random.Random) -> None:
+        super().__init__(server, chance, token=TOKEN)
+        self._in_doubt = False
+
+    def again(self, *, limit: int = 4000) -> None:
+        super().again(limit=limit)
+        self._in_doubt = False
+
+    def _handled(self, request: httpx.Request) -> httpx.Response:
+        writes = _writes(request)
+        if writes and self._in_doubt:
+            self.leaks.append("written again before anybody looked what had become of it")
+        self._in_doubt = writes
+        response = super()._handled(request)
+        self._in_doubt = writes and self.fault == "reset-mid-body"
+        return response
+
+
 class Pushes:
     """One seed, played."""
 
@@ -72,7 +94,7 @@ class Pushes:
         self.chance = chance = random.Random(f"push {seed}")
         self.time, self.folder = VirtualTime(), scratch()
         self.server = ModelServer(self.time, morning=datetime(2024, 6, 30, 8, tzinfo=UTC))
-        self.chaos = Chaos(self.server, chance, token=TOKEN)
+        self.chaos = PushChaos(self.server, chance)
         self.server.paged = self.chaos.paged  # type: ignore[method-assign]
         self.server.stale_status = chance.choice([409, 412])
         self.server.strips_versions = chance.random() < 0.5
@@ -303,6 +325,12 @@ def pushed(seed: int) -> Pushes:
         return schedule
     finally:
         shutil.rmtree(schedule.folder, ignore_errors=True)
+
+
+def _writes(request: httpx.Request) -> bool:
+    """Whether a request changes anything: a batch of ours only reads."""
+    asks = request.url.path.endswith("/_search") or b'"type":"batch"' in request.read()
+    return request.method in ("PUT", "DELETE") or (request.method == "POST" and not asks)
 
 
 def _said(body: bytes, base: str) -> str:
