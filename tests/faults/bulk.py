@@ -45,7 +45,7 @@ class BulkChaos(Chaos):
         response = super()._handled(request)
         url = str(request.url)
         gone_on = url.startswith(ELSEWHERE)
-        if self.fault == "redirect" and (gone_on or _is_file(url)):
+        if self.fault == "redirect" and (gone_on or is_file(url)):
             folder, _, name = request.url.path.rpartition("/")
             place = f"https://{request.url.host}{folder}/on/{name}" if gone_on else f"{ELSEWHERE}/{name}"
             response.headers["location"] = place
@@ -70,7 +70,7 @@ class BulkChaos(Chaos):
     def fits(self, kind: str, request: httpx.Request) -> bool:
         url = str(request.url)
         kick, poll = "$export" in url, f"/{PAGES}/" in url
-        file = _is_file(url)
+        file = is_file(url)
         if kind in EXPORTED:
             return (
                 (kick and kind in KICKED)
@@ -141,7 +141,8 @@ class Exports(Schedule):
             self.used["export" if found[1:] == ("kept", "") else "export and search"] += 1
 
 
-def _is_file(url: str) -> bool:
+def is_file(url: str) -> bool:
+    """Whether an address is one of an exported file."""
     return url.startswith(FILES) or f"/{PATH}/" in url
 
 

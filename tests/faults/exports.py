@@ -7,6 +7,7 @@ server; what goes wrong with one answer is the fault of that request (`fault`), 
 import base64
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -75,6 +76,8 @@ class ExportServer(ModelServer):
         self.jobs: dict[int, Job] = {}
         self.kicked = 0
         self.erased: dict[Key, datetime] = {}
+        self.elsewhere: Counter[str] = Counter()
+        """What was found on another host in place of a file."""
         self.fault: Callable[[], str] = str
         self.wait_told: Callable[[int], tuple[str, str]] = lambda number: ("", "")
         self.lagging: Callable[[bytes], bytes] = bytes
@@ -310,6 +313,7 @@ class ExportServer(ModelServer):
     def _elsewhere(self, request: httpx.Request, name: str) -> httpx.Response:
         """The file on a host that nobody vouches for: a true copy, none, an empty or a false one."""
         kind = self._chance.choice(["copy", "copy", "none", "empty", "false"])
+        self.elsewhere[kind] += 1
         if kind == "none":
             return status(404, "not-found")(request)
         return self._file(request, name) if kind == "copy" else reply(200, _FALSE[kind], self.media)
