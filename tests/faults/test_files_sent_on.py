@@ -20,6 +20,7 @@ def test_what_lies_on_another_host_is_counted_and_never_asked_for_with_the_token
         folder.mkdir()
         story = Exports(seed, folder)
         story.server.token, story.server.counts, story.server.longest = token, False, 0
+        story.server.wait(86_400)
         story.chaos.fits = lambda kind, request: is_file(str(request.url))  # type: ignore[method-assign]
         story.chaos.kinds, story.chaos.rate = ("redirect",), 1.0
         assert story.pull() is not None, f"seed {seed}: {story.outcomes}"
