@@ -88,6 +88,18 @@ def test_what_is_shown_after_the_pull_is_in_the_next_one_for_the_watermark_stays
     assert study.bodies() == study.held()
 
 
+def test_what_has_gone_meanwhile_does_not_make_up_for_what_was_shown_late(study: Study) -> None:
+    stamp = (study.clock.now - timedelta(minutes=9)).isoformat()
+    study.put(value("newest", "p1"))
+    assert study.pull().complete
+    late = observation("late", "p1") | {"meta": {"versionId": "1", "lastUpdated": stamp}}
+    study.server.load([json.dumps(late).encode()])
+    study.delete("Observation", "o7")
+    study.clock.later(days=2)
+    assert study.pull().complete
+    assert study.bodies() == study.held()
+
+
 def test_a_deletion_is_noticed_and_its_history_says_so(study: Study) -> None:
     study.pull()
     study.clock.later(days=1)

@@ -411,7 +411,8 @@ def _bundle(bodies: Sequence[bytes], following: str | None, fault: str, chance: 
         outcome = b'{"resourceType":"OperationOutcome","issue":[{"severity":"warning","code":"processing"}]}'
         entries.insert(0, b'{"resource":' + outcome + b',"search":{"mode":"outcome"}}')
     if fault == "included-entry":
-        included = b'{"resourceType":"Observation","id":"included-1","subject":{"reference":"Patient/p0"}}'
+        like = json.loads(bodies[0]) if bodies else {"resourceType": "Observation"}
+        included = json.dumps({**like, "id": "included-1"}).encode()
         entries.append(b'{"resource":' + included + b',"search":{"mode":"include"}}')
     head = '{"resourceType":"Bundle","type":"searchset",'
     if fault == "wrong-total":
