@@ -25,27 +25,35 @@ def demo(
     yes_host: Annotated[
         str | None, typer.Option("--yes-host", metavar="NAME", help="In scripts: the host that is meant.")
     ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", metavar="FILE", help="With --server: a bearer token, in a file."),
+    ] = None,
 ) -> None:
     """The whole story on the synthetic trial, on a FHIR server of its own or, with a tag, on yours.
 
     Example: fhir-msct demo
     """
+    if token_file is not None and not clean and server is None:
+        raise UsageError("--token-file is for --server: the demo's own server asks for no token")
     if clean:
         from fhir_msct.tasks import clearing
 
-        typer.echo(clearing.told(clearing.clear(folder, url=server, confirm=_confirming(yes_host), say=say)))
+        confirm = _confirming(yes_host)
+        report = clearing.clear(folder, url=server, confirm=confirm, token_file=token_file, say=say)
+        typer.echo(clearing.told(report))
     elif server is not None:
-        _on(server, folder, _confirming(yes_host))
+        _on(server, folder, _confirming(yes_host), token_file)
     else:
         from fhir_msct.tasks.demo import demo as run_demo
 
         typer.echo(run_demo(folder, command=typed(), say=say))
 
 
-def _on(server: str, folder: Path, confirm: Callable[[str], None]) -> None:
+def _on(server: str, folder: Path, confirm: Callable[[str], None], token_file: Path | None) -> None:
     from fhir_msct.tasks.guest import guest_demo
 
-    told = guest_demo(folder, server, command=typed(), confirm=confirm, say=say)
+    told = guest_demo(folder, server, command=typed(), confirm=confirm, token_file=token_file, say=say)
     typer.echo(told.screen)
     if not told.complete:
         raise Incomplete("the pull could not prove itself complete: the screen says why")

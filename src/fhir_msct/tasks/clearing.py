@@ -48,11 +48,14 @@ def clear(
     *,
     url: str | None = None,
     confirm: Confirm,
+    token_file: Path | None = None,
     transport: "httpx.BaseTransport | None" = None,
     patience: Patience | None = None,
     say: Say,
 ) -> ClearReport:
     """Deletes everything that the folder's run wrote, and proves by reading each id that it is gone.
+
+    `token_file` holds the bearer token of a server that wants one.
 
     Raises UsageError where there is no such run, Conflict before the first deletion where the search by tag
     shows what does not carry it, and at the end where something had to be left; ServerFailed and Unreachable
@@ -67,7 +70,7 @@ def clear(
         say(_announced(book, origin))
         if not origin.is_loopback:
             confirm(origin.host)
-        with guest_client(book.url, book.run, transport, patience) as client:
+        with guest_client(book.url, book.run, transport, patience, token_file) as client:
             clearing = _Clearing(client, book, say)
             deleted = clearing.delete()
             proved = clearing.prove()

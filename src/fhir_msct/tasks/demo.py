@@ -14,8 +14,8 @@ from typing import Any
 from fhir_msct import data
 from fhir_msct import plan as protocol
 from fhir_msct.archive.guest_book import uncleaned
+from fhir_msct.client.connect import connect
 from fhir_msct.client.origin import shown
-from fhir_msct.client.rest import Client
 from fhir_msct.client.retry import Patience
 from fhir_msct.errors import ServerFailed, UsageError
 from fhir_msct.mapping import outgoing
@@ -155,7 +155,7 @@ def read_back(folder: Path, plan: Plan, *, transport: Any = None) -> str:
     row = next(row for row in rows if row.status == "value" and row.endpoint in changes)
     visit = changes[row.endpoint].avisit
     own = outgoing.identity("outcome", plan.study.id, row.usubjid, row.endpoint, row.course, visit)
-    with Client(plan.push.url or "", transport=transport) as client:
+    with connect(plan.push.url or "", plan, pushing=True, transport=transport) as client:
         held = client.read("Observation", own)
     tree = json.loads(held.body, parse_float=Decimal, parse_int=Decimal) if held else {}
     if tree.get("valueQuantity", {}).get("value") != Decimal(row.value):

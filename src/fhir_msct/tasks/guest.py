@@ -4,10 +4,12 @@ Whatever happens, `tasks/clearing.py` takes all of it away again.
 """
 
 import base64
+import json
 import math
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -15,7 +17,7 @@ from msgspec import Struct
 from fhir_msct import data
 from fhir_msct import plan as protocol
 from fhir_msct.archive.guest_book import GuestBook, uncleaned
-from fhir_msct.client.connect import user_agent
+from fhir_msct.client.connect import read_token, user_agent
 from fhir_msct.client.exchange import GUEST_CONNECTIONS, GUEST_REQUESTS
 from fhir_msct.client.failures import Declined
 from fhir_msct.client.many import LARGEST, Many, One
@@ -61,15 +63,18 @@ def guest_demo(
     bodies: Iterable[bytes] | None = None,
     command: str = "fhir-msct",
     confirm: Confirm,
+    token_file: Path | None = None,
     transport: "httpx.BaseTransport | None" = None,
     patience: Patience | None = None,
     say: Say,
 ) -> Told:
     """The synthetic trial (or other `bodies`) put on this server, computed from it and written back to it.
 
-    Raises ConfigError and UsageError for address and folder, ServerUnfit and Conflict for a server where
-    nothing was written, and where it stopped half way what stopped it: the guest book in the folder knows
-    what is on the server then.
+    `token_file` holds the bearer token of a server that wants one.
+
+    Raises ConfigError and UsageError for address, token and folder, ServerUnfit and Conflict for a server
+    where nothing was written, and where it stopped half way what stopped it: the guest book in the folder
+    knows what is on the server then.
     """
     origin = Origin(url)
     demo.check_free(folder, command)
@@ -78,25 +83,32 @@ def guest_demo(
     say(_announced(origin, trial, run))
     if not origin.is_loopback:
         confirm(origin.host)
-    with guest_client(origin.base, run, transport, patience) as client:
+    with guest_client(origin.base, run, transport, patience, token_file) as client:
         choose = _arrive(client, run, trial)
     demo.prepare(folder, command)
+    cleaning = f"{command} demo {folder} --clean"
+    if token_file:
+        cleaning += f" --token-file {quote(str(token_file))}"
     try:
-        ids = _load(folder, origin, run, trial, choose, transport, patience, say)
-        return _story(folder, origin, trial, ids, command, transport, patience, say)
+        ids = _load(folder, origin, run, trial, choose, token_file, transport, patience, say)
+        then = _next(folder, command, cleaning, origin)
+        return _story(folder, trial, ids, then, transport, patience, say)
     except BaseException:
         if uncleaned(folder):
-            say(
-                f"what the demo wrote is still on {origin.host}: `{command} demo {folder} --clean` removes it"
-            )
+            say(f"what the demo wrote is still on {origin.host}: `{cleaning}` removes it")
         raise
 
 
 def guest_client(
-    base: str, run: str, transport: "httpx.BaseTransport | None", patience: Patience | None
+    base: str,
+    run: str,
+    transport: "httpx.BaseTransport | None",
+    patience: Patience | None,
+    token_file: Path | None = None,
 ) -> Client:
-    """A client that says which run it is."""
-    return Client(base, transport=transport, user_agent=user_agent(run), patience=patience)
+    """A client that says which run it is, with the token of a file where there is one; raises ConfigError."""
+    token = read_token(token_file.expanduser()) if token_file else None
+    return Client(base, transport=transport, user_agent=user_agent(run), patience=patience, token=token)
 
 
 def takes_batches(capability: dict[str, Any]) -> bool:
@@ -189,6 +201,7 @@ def _load(
     run: str,
     trial: Sequence[Original],
     choose: bool,
+    token_file: Path | None,
     transport: "httpx.BaseTransport | None",
     patience: Patience | None,
     say: Say,
@@ -196,31 +209,34 @@ def _load(
     """Puts the trial on the server and writes the study that pulls it; the id of each original there."""
     with GuestBook.create(folder, origin.base, run) as book:
         wire = marked(book, transport)
-        with guest_client(origin.base, run, wire, patience) as client:
+        with guest_client(origin.base, run, wire, patience, token_file) as client:
             loader = Loader(client, wire, book, choose=choose)
             loader.load(trial)
     say(f"the synthetic trial is on {origin}, every resource with the tag {RUNS}|{run}")
     if not loader.choose:
         say("the server lets nobody choose an id: they are its own, and the guest book has them")
     patients = sorted(id_ for (type_, _), id_ in loader.ids.items() if type_ == "Patient")
-    demo.write(folder / "study.toml", _plan_text(origin.base, run, patients))
+    demo.write(folder / "study.toml", _plan_text(origin.base, run, patients, token_file))
     return loader.ids
 
 
-def _plan_text(url: str, run: str, patients: Sequence[str]) -> str:
+def _plan_text(url: str, run: str, patients: Sequence[str], token_file: Path | None) -> str:
     """The study of the run: its own patients and nobody else's."""
     named = ", ".join(f'"{id_}"' for id_ in patients)
     cohort = f'patients = [{named}]\nbasis = "synthetic data: these patients were invented"'
-    text = f'{demo.filled(demo.fixture_plan(), url)}\n[records]\nidentifier_system = "{IDENTIFIERS}"\n'
+    text = demo.filled(demo.fixture_plan(), url)
+    if token_file:
+        shown = json.dumps(str(token_file.expanduser().resolve()), ensure_ascii=False)
+        text = text.replace("[server]\n", f'[server]\nauth = "bearer"\ntoken_file = {shown}\n')
+    text = f'{text}\n[records]\nidentifier_system = "{IDENTIFIERS}"\n'
     return text.replace('id = "msct-demo"', f'id = "{run}"').replace('group = "msct-trial"', cohort)
 
 
 def _story(
     folder: Path,
-    origin: Origin,
     trial: Sequence[Original],
     ids: dict[Key, str],
-    command: str,
+    then: list[str],
     transport: "httpx.BaseTransport | None",
     patience: Patience | None,
     say: Say,
@@ -231,7 +247,6 @@ def _story(
     told = ["nothing was written back: the pull could not prove itself complete"]
     if pulled.complete:
         told = _pushed(folder, plan, ids, transport, say)
-    then = _next(folder, command, origin)
     screen = report.first_screen(folder, plan, pull=lines, push=told, then=then)
     return Told(screen=screen, complete=pulled.complete)
 
@@ -258,11 +273,11 @@ def _pushed(
     return [*told, demo.read_back(folder, plan, transport=transport)] if chosen else told
 
 
-def _next(folder: Path, command: str, origin: Origin) -> list[str]:
+def _next(folder: Path, command: str, cleaning: str, origin: Origin) -> list[str]:
     """What to type next."""
     return demo.in_columns(
         {
-            f"{command} demo {folder} --clean": f"takes all of it off {origin.host} again, and proves it",
+            cleaning: f"takes all of it off {origin.host} again, and proves it",
             f"{folder / report.NAME}": "the whole report: open it in a browser",
             f"{command} push {folder} --apply": "writes the outcomes again: nothing to write",
         }
