@@ -139,6 +139,10 @@ BENDS = (
     Case("no-patients", dropped(("Patient", "p1"), ("Patient", "p2"), ("Patient", "p3"))),
     Case("patients-missing", dropped(("Patient", "p2"))),
     Case("cohort-open", strangers),
+    Case(
+        "hidden-references",
+        bent("_summary=count.*patient=.*http|patient=.*http.*_summary=count", searchset(total=99)),
+    ),
     Case("post-differs", bent("POST .*_search", searchset(total=3))),
     Case(
         "no-study-codes",

@@ -60,6 +60,7 @@ def behaviour(looker: Looker, type_: str, params: Params, size: int) -> Behaviou
         *_strictness(looker, type_, params, counted),
         *_last_updated(looker, type_, params, counted),
         *_post(looker, type_, params, counted),
+        *_by_address(looker, type_, params, counted),
         *_freshness(looker, type_, asked, few),
     ]
     return Behaviour(signs=tuple(signs), page=page)
@@ -170,6 +171,18 @@ def _post(looker: Looker, type_: str, params: Params, counted: int | None) -> It
         yield Sign("no-post", str(found.status or "no Bundle"))
     elif counted is not None and found.total != counted:
         yield Sign("post-differs", f"{counted} by GET, {found.total} by POST")
+
+
+def _by_address(looker: Looker, type_: str, params: Params, counted: int | None) -> Iterator[Sign]:
+    """HAPI finds a reference that was written with its own address by that address alone."""
+    (name, ids), *others = params
+    if counted is None or name == "_id":
+        return
+    who = [id_.removeprefix("Patient/") for id_ in ids.split(",")]
+    either = ",".join([ids, *(f"{looker.client.base_url}/Patient/{id_}" for id_ in who)])
+    found = looker.count(type_, ((name, either), *others))
+    if found.is_answer and found.matches > counted:
+        yield Sign("hidden-references", f"{type_}: {counted} by id, {found.matches} by id or address")
 
 
 def _freshness(looker: Looker, type_: str, asked: Params, few: Look) -> Iterator[Sign]:
