@@ -1,6 +1,7 @@
 """A demo on a real HAPI beside others' resources: nothing is left of it, and nothing of theirs is touched."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from fhir_msct.tasks.guest import Told, guest_demo
 from fhir_msct.tasks.push import WRITTEN
 from guest.house import trial
 from hapi.ground import FRESH, Ground, place
+from hapi.test_ids_of_the_server import Choosing
 from lib.virtual_time import VirtualTime
 
 
@@ -89,6 +91,29 @@ def test_it_goes_whole_but_for_what_others_refer_to_and_then_whole(stay: Stay) -
     assert {ground.get(one, **FRESH).status_code for one in stay.places} == {410}
     assert stay.tagged() == 0
     assert stay.read(stay.theirs) == stay.before
+
+
+@pytest.mark.soak
+def test_where_hapi_chooses_the_ids_the_results_are_written_and_read_back_and_all_of_it_goes(
+    ground: Ground, tmp_path: Path
+) -> None:
+    folder, patience = tmp_path / "study", VirtualTime().patience()
+    with Choosing() as wire:
+        told = guest_demo(
+            folder,
+            ground.url,
+            bodies=trial("msct-p01"),
+            confirm=nobody_asks,
+            transport=wire,
+            say=lambda _: None,
+        )
+        assert re.search(r"[1-9]\d* resources written to \S+; read back equal; again: 0 written", told.screen)
+        report = clear(folder, confirm=nobody_asks, transport=wire, patience=patience, say=lambda _: None)
+    with GuestBook.open(folder) as book:  # by now it knows what became of each result
+        places = [f"{row.type}/{row.id}" for row in book.rows()]
+    assert all(one.partition("/")[2].isdecimal() for one in places)
+    assert report.deleted == report.proved == len(places) > 100
+    assert {ground.get(one, **FRESH).status_code for one in places} == {410}
 
 
 def test_hapi_deletes_whatever_version_if_match_names(ground: Ground) -> None:
