@@ -68,6 +68,9 @@ _PENDING = """
 """
 
 
+_ENTRIES = "select type, id, state, goal, sha256, version, attempts, first_sent from push_op where target = ?"
+
+
 class Operation(Struct, frozen=True):
     """One resource to be written: where, and the hash of what it shall say."""
 
@@ -227,12 +230,14 @@ def places(db: sqlite3.Connection, target: str) -> dict[tuple[str, str], str]:
 
 def entries(db: sqlite3.Connection, target: str) -> dict[tuple[str, str], Entry]:
     """Everything the ledger knows of one server, by type and id."""
-    rows = db.execute(
-        "select type, id, state, goal, sha256, version, attempts, first_sent from push_op "
-        "where target = ? order by type, id",
-        (target,),
-    )
+    rows = db.execute(f"{_ENTRIES} order by type, id", (target,))
     return {(row[0], row[1]): Entry(*row) for row in rows}
+
+
+def entry(db: sqlite3.Connection, target: str, key: tuple[str, str]) -> Entry | None:
+    """What the ledger knows of one resource on one server, by type and id."""
+    row = db.execute(f"{_ENTRIES} and type = ? and id = ?", (target, *key)).fetchone()
+    return Entry(*row) if row else None
 
 
 def pending(db: sqlite3.Connection) -> Iterator[Resource]:

@@ -6,7 +6,10 @@ what a server refuses, everything else still lands.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 from fhir_msct.archive import ledger
 from fhir_msct.client.failures import Declined
@@ -19,6 +22,17 @@ from fhir_msct.tasks.refusing import Refusals, may_be_one_entry, may_be_the_ids
 
 LARGEST = 100
 """Entries of one transaction."""
+
+
+class _Draft(NamedTuple):
+    """A Provenance to be made: of which results, under which id, first recorded when."""
+
+    steps: Sequence[Step]
+    targets: Sequence[lineage.Target]
+    id: str
+    recorded: str
+    subject: str
+    retracted: bool
 
 
 class Sender:
@@ -53,8 +67,14 @@ class Sender:
             yield from self._bring(part)
         self.refusals.require_ground(self.client.origin)
         results = [step for step in steps if step.wanted.derived and not self.refusals.hold_back(step)]
-        for part in _packed(results):
-            yield from self._bring(part)
+        parts = list(_packed(results))
+        with ThreadPoolExecutor(1) as pool:  # makes what comes next while the answer is awaited
+            ready = [pool.submit(self._made, part, self._drafts(part)) for part in parts[:1]]
+            for part, following in zip_longest(parts, parts[1:], fillvalue=list[Step]()):
+                batch = ready.pop()
+                if following:
+                    ready.append(pool.submit(self._made, following, self._drafts(following)))
+                yield from self._bring(part, batch)
 
     def resolve(self) -> None:
         """Ends what an interrupted push began: whether it arrived is asked of the server."""
@@ -78,7 +98,7 @@ class Sender:
         """Sends a Provenance after its result, if that arrived; else it will go with it, made anew."""
         key = ("Observation", owed.about)
         held = self.holdings.fetch([key]).get(key)
-        entry = ledger.entries(self.db, self.target).get(key)
+        entry = ledger.entry(self.db, self.target, key)
         arrived = held is not None and (
             self.decider.digest(held.body) == owed.sha256
             or (entry is not None and entry.state == ledger.APPLIED)
@@ -132,8 +152,11 @@ class Sender:
 
     # --- one part after another, and what becomes of a refused one ----------------------------------------
 
-    def _bring(self, part: list[Step]) -> Iterator[list[Step]]:
-        """Sends a part; of one that is refused its halves, down to the single resource that is."""
+    def _bring(self, part: list[Step], ready: "Future[list[Step]] | None" = None) -> Iterator[list[Step]]:
+        """Sends a part; of one that is refused its halves, down to the single resource that is.
+
+        `ready` gives the batch of the whole part, if nothing of it turns out to be kept back.
+        """
         left = [part]
         while left:
             piece = [step for step in left.pop() if not self.holdings.kept_back(step.wanted)]
@@ -142,7 +165,7 @@ class Sender:
             if len(piece) > 1 and not self.delivery.transactions:
                 left += [[step] for step in reversed(piece)]
                 continue
-            batch = self._with_provenance(piece)
+            batch = ready.result() if ready and piece == part else self._with_provenance(piece)
             try:
                 delivered = self._deliver(batch)
             except Declined as error:
@@ -205,14 +228,20 @@ class Sender:
 
     def _with_provenance(self, piece: Sequence[Step]) -> list[Step]:
         """The steps, each group of results followed by the Provenance that goes with it."""
+        return self._made(piece, self._drafts(piece))
+
+    def _made(self, piece: Iterable[Step], drafts: Iterable[_Draft]) -> list[Step]:
+        """The same, of drafts; asks neither the server nor the ledger."""
         batch = [step for step in piece if not step.wanted.derived]
-        for (subject, retracted), mine in _groups(piece).items():
-            batch += [*mine, self._provenance(mine, subject, retracted)]
+        for draft in drafts:
+            batch += [*draft.steps, self._provenance(draft)]
         self.check(step for step in batch if step.wanted.type == "Provenance")
         return batch
 
-    def _provenance(self, steps: Sequence[Step], subject: str, retracted: bool) -> Step:
-        study = self.decider.study
+    def _drafts(self, piece: Iterable[Step]) -> list[_Draft]:
+        return [self._draft(mine, *group) for group, mine in _groups(piece).items()]
+
+    def _draft(self, steps: Sequence[Step], subject: str, retracted: bool) -> _Draft:
         targets = [
             lineage.Target(
                 step.wanted.id,
@@ -222,13 +251,21 @@ class Sender:
             )
             for step in steps
         ]
-        own = lineage.provenance_id(study, targets, retracted)
-        before = ledger.entries(self.db, self.target).get(("Provenance", own))
+        own = lineage.provenance_id(self.decider.study, targets, retracted)
+        before = ledger.entry(self.db, self.target, ("Provenance", own))
         recorded = (before.first_sent if before else None) or now()
+        return _Draft(steps, targets, own, recorded, subject, retracted)
+
+    def _provenance(self, draft: _Draft) -> Step:
         body = lineage.provenance(
-            study, targets, recorded=recorded, protocol=self.protocol, retracted=retracted
+            self.decider.study,
+            draft.targets,
+            recorded=draft.recorded,
+            protocol=self.protocol,
+            retracted=draft.retracted,
         )
-        return self._new(Wanted("Provenance", own, body, f"of {len(steps)} results", subject))
+        label = f"of {len(draft.steps)} results"
+        return self._new(Wanted("Provenance", draft.id, body, label, draft.subject))
 
     def _new(self, wanted: Wanted) -> Step:
         return Step(CREATE, wanted, wanted.body, self.decider.digest(wanted.body))
