@@ -59,6 +59,17 @@ def test_halves_are_the_same_work() -> None:
 
 
 @settings(derandomize=True, deadline=None)
+@given(st.integers(1, 25), st.integers(1, 40))
+def test_parts_by_patients_hold_every_patient_exactly_once(patients: int, number: int) -> None:
+    ids = tuple(f"p{n:02}" for n in range(patients))
+    parts = Window(type="Observation", patients=ids, codes=(CK,), lo="2024-01-01T00:00:00.000Z").parts(number)
+    assert [id_ for part in parts for id_ in part.patients] == list(ids)
+    sizes = [len(part.patients) for part in parts]
+    assert len(parts) == min(number, patients) and max(sizes) - min(sizes) <= 1
+    assert {(part.codes, part.lo) for part in parts} == {((CK,), "2024-01-01T00:00:00.000Z")}
+
+
+@settings(derandomize=True, deadline=None)
 @given(st.lists(st.datetimes(datetime(1999, 1, 1), datetime(2031, 1, 1)), max_size=8), st.integers(0, 7))
 def test_parts_by_time_hold_every_instant_exactly_once(stamps: list[datetime], depth: int) -> None:
     until, parts = datetime(2024, 6, 30, tzinfo=UTC), [Window(type="Observation", patients=("a",))]

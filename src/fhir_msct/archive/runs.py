@@ -166,8 +166,8 @@ class Run:
         came += [f"{item.reason} {item.sha256}" for item in arrived.quarantined]
         with self.archive.transaction() as connection:
             keep.keep_all(connection, self.number, arrived.resources)
-            connection.executemany(
-                "insert or ignore into sight values (?, ?)", [(window.id, key) for key in came]
+            connection.execute(
+                "insert or ignore into sight select ?, value from json_each(?)", (window.id, json.dumps(came))
             )
             self._quarantine(arrived.quarantined, window.id)
             connection.execute(

@@ -39,6 +39,7 @@ class Bundle(Struct, frozen=True, kw_only=True):
     links: dict[str, str]
     subsetted: bool
     entries: tuple[Entry, ...]
+    resource_type: str = ""
 
 
 class Head(Struct, frozen=True, rename="camel"):
@@ -68,7 +69,8 @@ class _Entry(Struct, rename="camel"):
     response: Any = None
 
 
-class _Bundle(Struct):
+class _Bundle(Struct, rename={"resource_type": "resourceType"}):
+    resource_type: Any = None
     type: Any = None
     total: Any = None
     link: Any = None
@@ -131,6 +133,7 @@ def cut(body: bytes) -> Bundle:
         links=dict(_links(tree.link)),
         subsetted=_is_subsetted(tree.meta),
         entries=tuple(_entries(body, tree.entry or [])),
+        resource_type=_text(tree.resource_type) or "",
     )
 
 
@@ -141,11 +144,16 @@ def _entries(body: bytes, entries: list[_Entry]) -> Iterator[Entry]:
         own = None if entry.resource in (None, Raw(b"null")) else bytes(entry.resource)
         if own is not None:
             at = max(_place(body, own, at), at)
+        mode = _text(_object(entry.search).get("mode"))
+        if not request and not response:
+            yield Entry(body=own, offset=at, full_url=_text(entry.full_url), mode=mode)
+            at += len(own or b"")
+            continue
         yield Entry(
             body=own,
             offset=at,
             full_url=_text(entry.full_url),
-            mode=_text(_object(entry.search).get("mode")),
+            mode=mode,
             method=_text(request.get("method")),
             url=_text(request.get("url")),
             version=etag_version(_text(response.get("etag"))),

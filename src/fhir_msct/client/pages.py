@@ -38,10 +38,14 @@ def searchset(reply: Reply, type_: str) -> bundles.Bundle:
     """The answer to a search, cut; raises Declined, or Unusable (`shape`) for what is no searchset."""
     if reply.status != 200:
         raise declined(reply, f"{type_}?")
-    if bundles.head(reply.body).type != "Bundle":
+    try:
+        cut = bundles.cut(reply.body)
+    except Unusable:
+        bundles.head(reply.body)  # says more of what is no object at all
+        raise
+    if cut.resource_type != "Bundle":
         codes = ", ".join(issue_codes(reply.body))
         raise Unusable("shape", f"{type_}?: the server answers with no Bundle ({codes or 'no issue code'})")
-    cut = bundles.cut(reply.body)
     if cut.type != "searchset":
         raise Unusable("shape", f"{type_}?: the server answers with a Bundle that is no searchset")
     return cut

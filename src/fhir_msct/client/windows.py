@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -21,8 +22,8 @@ from fhir_msct.records import Resource
 PATIENTS = 25
 """Patients of one window, to begin with."""
 
-LARGEST = 1000
-"""Resources of one window: more are asked for in halves, as long as there is more than one patient."""
+LARGEST = 5000
+"""Resources of one window: more are asked for in parts, as long as there is more than one patient."""
 
 LARGEST_OF_ONE = 10_000
 """Resources of one window of one patient: where a public HAPI server stops without a word."""
@@ -96,6 +97,12 @@ class Window(Struct, frozen=True, kw_only=True):
             return ()
         between = instant_text(start + (stop - start) / 2)
         return msgspec.structs.replace(self, hi=between), msgspec.structs.replace(self, lo=between)
+
+    def parts(self, number: int) -> "tuple[Window, ...]":
+        """The same work in so many windows, of as many patients each as can be; at most one a patient."""
+        ids, number = self.patients, min(number, len(self.patients))
+        bounds = [len(ids) * part // number for part in range(number + 1)]
+        return tuple(msgspec.structs.replace(self, patients=ids[lo:hi]) for lo, hi in pairwise(bounds))
 
     def __str__(self) -> str:
         ids = self.patients
@@ -188,18 +195,23 @@ class Gauge:
         return "codes" if window.codes and not set(window.codes) & _tokens(found) else ""
 
 
-class _Asked(Struct, rename="camel"):
-    """The elements that were asked by. Anything may stand in these places."""
+class _Owner(Struct):
+    """The elements that name the patient. Anything may stand in these places."""
 
     subject: Any = None
     patient: Any = None
     individual: Any = None
+
+
+class _Coded(Struct, rename="camel"):
+    """The elements that were asked by. Anything may stand in these places."""
+
     code: Any = None
     event: Any = None
     medication_codeable_concept: Any = None
 
 
-_asked = msgspec.json.Decoder(_Asked)
+_owner, _coded = msgspec.json.Decoder(_Owner), msgspec.json.Decoder(_Coded)
 
 
 def patient_of(body: bytes, base_url: str) -> str | None:
@@ -207,7 +219,10 @@ def patient_of(body: bytes, base_url: str) -> str | None:
 
     A reference by identifier, to a contained resource or to another server is for the mapping to judge.
     """
-    tree = _elements(body)
+    try:
+        tree = _owner.decode(body)
+    except msgspec.ValidationError:  # a number in them is beyond every range
+        return None
     for value in (tree.subject, tree.patient, tree.individual):
         if found := reference_to(value, "Patient", base_url):
             return found
@@ -226,16 +241,12 @@ def reference_to(value: Any, type_: str, base_url: str) -> str | None:
 _REFERENCE = re.compile(r"([A-Z][A-Za-z]{1,63})/([A-Za-z0-9\-.]{1,64})(?:/_history/.*)?")
 
 
-def _elements(body: bytes) -> _Asked:
-    """The elements that were asked by; none where a number in them is beyond every range."""
-    try:
-        return _asked.decode(body)
-    except msgspec.ValidationError:
-        return _Asked()
-
-
 def _tokens(found: Resource) -> set[str]:
-    tree = msgspec.to_builtins(_elements(found.body))
+    """The codes of a resource; none where a number in them is beyond every range."""
+    try:
+        tree = msgspec.to_builtins(_coded.decode(found.body))
+    except msgspec.ValidationError:
+        return set()
     concept = tree.get(_CODE.get(found.type, ("", "code"))[1])
     codings = concept.get("coding") if isinstance(concept, dict) else None
     pairs = [coding for coding in codings or [] if isinstance(coding, dict)]

@@ -58,7 +58,9 @@ class _Failed(Struct, frozen=True):
 
 
 class _Split(Struct, frozen=True):
-    """This is too much at once."""
+    """This is too much at once: so it is to be read in parts."""
+
+    parts: tuple[Window, ...]
 
 
 _Event = _Begun | Arrived | _Done | _Failed | _Split
@@ -136,7 +138,8 @@ class Proving:
             if this.next_url is None:
                 before = self.count(window)
                 if before is not None and before > largest and reading.halves:
-                    yield _Split()
+                    many = len(window.patients) > 1
+                    yield _Split(window.parts(before // LARGEST + 1) if many else reading.halves)
                     return
                 yield _Begun(before)
             params = window.params(self._wanted.page_size)
@@ -149,7 +152,7 @@ class Proving:
             if error.status == STOPS or error.status >= 500:
                 raise
             too_long = len(this.patients) > 1 and error.status in TOO_LONG
-            yield _Split() if too_long else _Failed(str(error), not isinstance(error, PageGone))
+            yield _Split(reading.halves) if too_long else _Failed(str(error), not isinstance(error, PageGone))
 
     def _apply(self, reading: _Reading, event: _Event) -> None:
         """Writes down what a reading has come to."""
@@ -161,7 +164,7 @@ class Proving:
             if any(one.lastupdated and not reading.window.spans(one.lastupdated) for one in event.resources):
                 self._timeless.add(this.type)
         elif isinstance(event, _Split):
-            self._run.split(this, _parts(this, reading.halves))
+            self._run.split(this, _parts(this, event.parts))
         elif isinstance(event, _Done):
             came = self._run.distinct(this)
             uncounted = event.before is None and event.after is None
