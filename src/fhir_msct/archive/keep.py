@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -26,9 +26,12 @@ _HERE = "select distinct key from resource where type = ? and key in (select val
 
 _NEW = """
     insert into resource (type, key, fhir_id, version, lastupdated, full_url, sha256, body, file, start,
-        length, subsetted, deleted, place, run, seen, state)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        length, subsetted, deleted, place, run, seen, state) values
 """
+_VALUES = f"({', '.join('?' * 17)})"
+
+TOGETHER = 50
+"""Rows of one statement: Python changes threads at each, and waits for its turn at the next."""
 
 
 def begin(connection: sqlite3.Connection, kind: str, base: str, config: str) -> int:
@@ -55,9 +58,9 @@ def keep_all(
 ) -> None:
     """Keeps many resources as `keep` does; those of which nothing is known yet go in together."""
     fresh, known = _parted(connection, resources)
-    connection.executemany(
-        _NEW, (_row(run, found, key, digest_of(found), file) for (_, key), found in fresh.items())
-    )
+    rows = [_row(run, found, key, digest_of(found), file) for (_, key), found in fresh.items()]
+    for start in range(0, len(rows), TOGETHER):
+        _insert(connection, rows[start : start + TOGETHER])
     for found in known:
         keep(connection, run, found, file)
 
@@ -85,7 +88,7 @@ def keep(connection: sqlite3.Connection, run: int, found: Resource, file: int | 
     known = connection.execute(_KNOWN, (found.type, key)).fetchall()
     same = next((row for row in known if row[1] == digest), None)
     if same is None:
-        connection.execute(_NEW, _row(run, found, key, digest, file))
+        _insert(connection, [_row(run, found, key, digest, file)])
     else:
         if found.where and found.where != same[2]:
             again = (found.where, digest, found.type, key, run)
@@ -103,6 +106,11 @@ def order(connection: sqlite3.Connection, type_: str, key: str) -> None:
         "update resource set state = ?, same_id = ? where id = ?",
         [(choice.state, choice.same_id, row) for row, choice in choices.items()],
     )
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    values = ", ".join([_VALUES] * len(rows))
+    connection.execute(_NEW + values, [value for row in rows for value in row])
 
 
 def _row(run: int, found: Resource, key: str, digest: str, file: int | None) -> tuple[object, ...]:
