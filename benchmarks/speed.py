@@ -117,8 +117,9 @@ TAIL = """
   database with one statement, and the ids of a page with one.
 - A push asks its ledger for the one entry that it needs, and makes and checks the Provenance of the next
   transaction while the server answers. In turn with the version before, twice each, on this busy machine:
-  sending 1.90 and 2.94 times the bare POSTs before, 2.12 and 1.43 after (1.13 and 1.28 in a calmer minute);
-  a pull 3.50 and 4.74 times the bare loop before, 2.91 and 2.72 after.
+  sending 1.90 and 2.94 times the bare POSTs before, 2.12 and 1.43 after (1.13 to 1.90 in single runs);
+  a pull 3.50 and 4.74 times the bare loop before, 2.91 and 2.72 after
+  (2.26 for 30,000 when it was calmest).
 - What is left of a pull, with 30,000 Observations: about 50 microseconds of processor time a resource, before
   64. Of these some 18 are the reading threads (8 request and unpacking, 8 parsing), 14 the rows, 7 the commit
   (the indexes by id are written at random places), and 7 what each pull costs once. The targets stand; the
