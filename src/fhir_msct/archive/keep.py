@@ -30,7 +30,7 @@ _NEW = """
 """
 _VALUES = f"({', '.join('?' * 17)})"
 
-TOGETHER = 50
+TOGETHER = 250
 """Rows of one statement: Python changes threads at each, and waits for its turn at the next."""
 
 

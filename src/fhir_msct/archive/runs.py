@@ -166,9 +166,7 @@ class Run:
         came += [f"{item.reason} {item.sha256}" for item in arrived.quarantined]
         with self.archive.transaction() as connection:
             keep.keep_all(connection, self.number, arrived.resources)
-            connection.execute(
-                "insert or ignore into sight select ?, value from json_each(?)", (window.id, json.dumps(came))
-            )
+            connection.execute("insert into sight values (?, ?)", (window.id, json.dumps(came)))
             self._quarantine(arrived.quarantined, window.id)
             connection.execute(
                 "insert into page values (?, ?, ?, ?, ?, ?)",
@@ -193,7 +191,9 @@ class Run:
 
     def distinct(self, window: Window) -> int:
         """How many different resources the reading that goes on has brought."""
-        (number,) = self._one("select count(*) from sight where window = ?", window.id)
+        (number,) = self._one(
+            "select count(distinct value) from sight, json_each(keys) where window = ?", window.id
+        )
         return int(number)
 
     def settle(self, window: Window, *, count_after: int | None, why: str = "") -> None:

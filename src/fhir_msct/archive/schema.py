@@ -186,7 +186,16 @@ create table token_place (base text primary key, origin text not null) strict, w
     + PLACE_DDL
 )
 
-STEPS: tuple[str, ...] = (STEP_1, STEP_2, STEP_3)
+STEP_4 = """
+-- What came in the reading that goes on: a JSON list of keys for each page of it.
+create table sight_4 (window integer not null, keys text not null) strict;
+insert into sight_4 select window, json_group_array(key) from sight group by window;
+drop table sight;
+alter table sight_4 rename to sight;
+create index sight_window on sight (window);
+"""
+
+STEPS: tuple[str, ...] = (STEP_1, STEP_2, STEP_3, STEP_4)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[str] = STEPS) -> None:

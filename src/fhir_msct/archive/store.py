@@ -25,6 +25,16 @@ from fhir_msct.records import Resource
 
 FILE = "archive.sqlite"
 
+KIB = 1024
+PAGE = 16 * KIB
+"""Bytes of a page of a new archive: about ten resources each, so fewer pages are written twice."""
+
+CACHE = 32 * 1024
+"""KiB of pages that stay in memory: a transaction of eight pages of a search, and the indexes it touches."""
+
+LOG = 64 * KIB * KIB
+"""Bytes that may stand in the log before they are copied into the file: what is in it is durable already."""
+
 _CURRENT = """
     select v.type, v.fhir_id, v.body, v.version, v.lastupdated, v.full_url, v.subsetted, v.same_id, v.place,
         file.stored, v.start, v.length
@@ -217,6 +227,8 @@ def _connected(place: Path, closing: ExitStack) -> sqlite3.Connection:
     os.close(os.open(place / FILE, os.O_CREAT | os.O_RDWR, 0o600))
     connection = sqlite3.connect(place / FILE, isolation_level=None, timeout=0)
     closing.callback(connection.close)
+    for pragma in (f"page_size = {PAGE}", f"cache_size = -{CACHE}", f"wal_autocheckpoint = {LOG // PAGE}"):
+        connection.execute(f"pragma {pragma}")
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = full")
     connection.execute("pragma wal_checkpoint(truncate)")  # what a kill left is played back once, and whole

@@ -17,7 +17,7 @@ from fhir_msct.records import Resource
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class Entry(Struct, frozen=True, kw_only=True, gc=False):
     """One entry of a Bundle: its resource's own bytes, where they begin, and what the entry says of it."""
 
     body: bytes | None
@@ -42,7 +42,7 @@ class Bundle(Struct, frozen=True, kw_only=True):
     resource_type: str = ""
 
 
-class Head(Struct, frozen=True, rename="camel"):
+class Head(Struct, frozen=True, rename="camel", gc=False):
     """What names a resource. Anything may stand in these places, so nothing is expected of them."""
 
     resource_type: Any = None
@@ -61,7 +61,7 @@ def _is_type(name: str) -> bool:
     return _TYPE.fullmatch(name) is not None
 
 
-class _Entry(Struct, rename="camel"):
+class _Entry(Struct, rename="camel", gc=False):
     resource: Raw = None  # type: ignore[assignment]
     full_url: Any = None
     search: Any = None

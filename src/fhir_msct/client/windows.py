@@ -195,7 +195,7 @@ class Gauge:
         return "codes" if window.codes and not set(window.codes) & _tokens(found) else ""
 
 
-class _Owner(Struct):
+class _Owner(Struct, gc=False):
     """The elements that name the patient. Anything may stand in these places."""
 
     subject: Any = None
