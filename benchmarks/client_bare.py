@@ -1,6 +1,6 @@
 """A bare loop: GET, take the body, follow `next`; nothing is looked at, nothing is kept.
 
-python benchmarks/client_bare.py URL PATIENTS PAGE_SIZE PATIENTS_OF_A_SEARCH
+python benchmarks/client_bare.py URL PATIENTS PAGE_SIZE PATIENTS_OF_A_SEARCH CACHE_CONTROL
 """
 
 import json
@@ -19,7 +19,7 @@ def main() -> None:
     ids = [f"p{number:05}" for number in range(patients)]
     parts = [ids[start : start + together] for start in range(0, patients, together)]
     pages = size = 0
-    with httpx.Client(trust_env=False, timeout=120) as http:
+    with httpx.Client(trust_env=False, timeout=120, headers={"Cache-Control": sys.argv[5]}) as http:
         began, cpu = time.perf_counter(), time.process_time()
         for part in parts:
             address = f"{url}/Observation?patient={','.join(part)}&_count={page_size}"

@@ -46,7 +46,10 @@ def _measured(url: str, home: Path, size: int, rounds: int, page_size: int, *, o
     patients = max(1, size // pulling.OF_A_PATIENT)
     _filled(url, size, patients)
     found = _page_sizes(url, size, patients)
-    found += pulling.compared(url, home, size, patients, rounds, page_size, target=TARGET, others=others)
+    found += pulling.compared(
+        url, home, size, patients, rounds, page_size, target=TARGET, others=others, peers_target=0
+    )
+    found.append(_answered_from_memory(url, size, patients, page_size))
     print(table(found), flush=True)  # what took long is not lost where what follows fails
     with Client(url) as client:
         trial.load(client, trial.lines())
@@ -76,7 +79,10 @@ _HANGING = re.compile(
 def _page_sizes(url: str, size: int, patients: int) -> list[Ratio]:
     """What the page size alone does to a bare loop."""
     for _ in range(2):  # the first one warms the server
-        took = {count: child("client_bare.py", url, patients, count, 1)["seconds"] for count in PAGE_SIZES}
+        took = {
+            count: child("client_bare.py", url, patients, count, 1, "no-cache")["seconds"]
+            for count in PAGE_SIZES
+        }
     best = min(took.values())
     return [
         Ratio(
@@ -86,6 +92,16 @@ def _page_sizes(url: str, size: int, patients: int) -> list[Ratio]:
         )
         for count in PAGE_SIZES
     ]
+
+
+def _answered_from_memory(url: str, size: int, patients: int, page_size: int) -> Ratio:
+    """What HAPI saves where it may answer a search by what it found up to a minute ago."""
+    fresh, stale = (
+        child("client_bare.py", url, patients, page_size, 1, control)["seconds"]
+        for control in ("no-cache", "max-age=60")
+    )
+    note = f"{size / stale:,.0f} a second, of what was found a minute ago"
+    return Ratio("bare download, fresh / from HAPI's cache", fresh / stale, note=note)
 
 
 def _pushes(url: str, home: Path, rounds: int, copies: int = 3) -> list[Ratio]:
@@ -109,8 +125,8 @@ def _pushes(url: str, home: Path, rounds: int, copies: int = 3) -> list[Ratio]:
 
 
 def _under_other_ids(bundle: bytes) -> bytes:
-    for id_ in set(re.findall(rb'"url":"(?:Provenance|Observation)/([^"]+)"', bundle)):
-        bundle = bundle.replace(id_, id_[:-4] + b"bare")
+    for id_ in set(re.findall(rb'"url":"(?:Device|ResearchStudy|Provenance|Observation)/([^"]+)"', bundle)):
+        bundle = bundle.replace(id_, b"bare" + id_[4:])
     return re.sub(rb"push-a(\d)", rb"push-b\1", bundle)
 
 

@@ -96,7 +96,7 @@ def test_a_pull_brings_every_byte_and_proves_it(study: Study, server: FakeFhir) 
     )
     assert (report.received, report.counted, report.patients) == (28, 28, 3)
     assert (report.base_url, report.software, report.server_date) == (BASE, "fake 1", "2024-06-30")
-    assert report.requests == len(server.requests) == 12
+    assert report.requests == len(server.requests) == 14
     assert study.bodies() == held(server)
 
 
@@ -230,7 +230,7 @@ def test_a_server_that_does_not_count_proves_nothing(study: Study, server: FakeF
     )
     assert (report.received, report.counted) == (28, None)
     assert study.bodies() == held(server)
-    assert len(server.requests) == 12
+    assert len(server.requests) == 14
 
 
 def test_a_count_that_changes_while_reading_is_read_again(study: Study, server: FakeFhir) -> None:
@@ -612,7 +612,9 @@ def test_a_plan_says_what_would_be_sent_and_sends_nothing(study: Study, tmp_path
         f"GET {BASE}/metadata",
         f"GET {BASE}/Patient?_id=p1,p2,p3&_count=10  (and its pages; counted before and after)",
         f"GET {BASE}/Observation?patient=p1,p2,p3&_count=10  (and its pages; counted before and after)",
+        "    and once counted by the patients' addresses (http://.../Patient/id)",
         f"GET {BASE}/Procedure?patient=p1,p2,p3&_count=10  (and its pages; counted before and after)",
+        "    and once counted by the patients' addresses (http://.../Patient/id)",
         "scopes: system/Patient.rs system/Observation.rs system/Procedure.rs",
     )
     group = Study(tmp_path / "group", TOML.replace('patients = ["p1", "p2", "p3"]', 'group = "g"'))

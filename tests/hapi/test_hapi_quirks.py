@@ -102,6 +102,22 @@ def test_rows_that_stay_come_once_whatever_is_inserted_and_deleted_between_two_p
     assert set(ids) <= stayed | {row["id"] for row in late}
 
 
+def test_a_subject_with_the_servers_own_address_is_found_by_that_address_only_and_we_ask_for_it(
+    ground: Ground, tmp_path: Path
+) -> None:
+    def by_address(name: str) -> dict[str, Any]:
+        subject = {"reference": f"{ground.url}/Patient/{ground.id('p')}"}
+        return ground.observation(name) | {"subject": subject}
+
+    ground.put(ground.patient(), ground.observation("plain"), by_address("hidden"))
+    assert ground.get("Observation", {"patient": ground.id("p")}, **FRESH).json()["total"] == 1
+    assert pulled(ground, tmp_path).complete
+    assert set(archived(tmp_path)) == {ground.id("plain"), ground.id("hidden")}
+    ground.put(by_address("late"))
+    assert pulled(ground, tmp_path).complete
+    assert set(archived(tmp_path)) == {ground.id("plain"), ground.id("hidden"), ground.id("late")}
+
+
 def test_a_search_is_answered_from_a_cache_for_a_minute_and_ours_never_is(ground: Ground) -> None:
     asked = {"patient": ground.id("p")}
     ground.put(ground.patient())

@@ -59,6 +59,7 @@ class Window(Struct, frozen=True, kw_only=True):
 
     type: str
     patients: tuple[str, ...]
+    """Their ids, or their full addresses."""
     codes: tuple[str, ...] = ()
     """`system|code`, where only these may be asked for."""
     lo: str = ""
@@ -68,7 +69,7 @@ class Window(Struct, frozen=True, kw_only=True):
     def params(self, page_size: int) -> tuple[tuple[str, str], ...]:
         """The search's parameters."""
         name, before = _OWNER.get(self.type, ("patient", ""))
-        asked = [(name, ",".join(before + id_ for id_ in self.patients))]
+        asked = [(name, ",".join(id_ if "/" in id_ else before + id_ for id_ in self.patients))]
         if self.codes:
             asked.append((_CODE.get(self.type, ("code",))[0], ",".join(map(_escaped, self.codes))))
         bounds = (("ge", self.lo), ("lt", self.hi))

@@ -19,6 +19,7 @@ from fhir_msct.client.failures import Declined, Unusable
 from fhir_msct.client.rest import Client
 from fhir_msct.client.windows import Window, history_supported, since_supported, windows
 from fhir_msct.plan import Wanted
+from fhir_msct.tasks.hidden import Hidden
 from fhir_msct.tasks.proving import Proving
 
 MOST_HISTORIES = 200
@@ -47,10 +48,14 @@ class CatchingUp:
     ) -> None:
         self._client, self._run, self._wanted, self._say = client, run, wanted, say
         self._capability, self._proving = capability, proving
+        self._hidden = Hidden(client.base_url, proving.count)
 
     def work(self) -> None:
         """Returns when every type is proved, or known not to be provable."""
         self._proving.work()
+        if proofs.step(self._run) < proofs.STEPS.index("read"):
+            proofs.advance(self._run, "read", self._by_address())
+            self._proving.work()
         if proofs.step(self._run) < proofs.STEPS.index("caught up"):
             proofs.advance(self._run, "caught up", self._since())
             self._proving.work()
@@ -60,6 +65,16 @@ class CatchingUp:
         for proof in proofs.proofs(self._run):
             if proof.how in (AGAIN, AGAIN_UNBOUNDED):
                 self._judge(proof)
+
+    def _by_address(self) -> list[Asked]:
+        """The windows of what the server finds only by its own address."""
+        asked = list[Asked]()
+        for proof in proofs.proofs(self._run):
+            chunks = self._chunks(proof.type)
+            if hidden := self._hidden.windows(proof.type, chunks):
+                self._say(f"{proof.type}: some name a patient by the server's own address: asking for it too")
+            asked += [Asked(one.type, one.patients, proof.since, "", not proof.since) for one in hidden]
+        return asked
 
     def _since(self) -> list[Asked]:
         """The windows of the last minutes, of each type whose count says that something came meanwhile."""
@@ -207,4 +222,6 @@ class CatchingUp:
         return None if None in counts else sum(count for count in counts if count is not None)
 
     def _chunks(self, type_: str) -> list[Window]:
-        return [one for one in windows(self._wanted, self._run.patients) if one.type == type_]
+        """All that is asked about one type: by the patients' ids, and by addresses where these find more."""
+        chunks = [one for one in windows(self._wanted, self._run.patients) if one.type == type_]
+        return [*chunks, *self._hidden.windows(type_, chunks)]

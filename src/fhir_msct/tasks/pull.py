@@ -244,6 +244,8 @@ def pull_plan(plan: Plan, wanted: Wanted) -> tuple[str, ...]:
     for window in windows(wanted, named or ("[each patient of the cohort]",)):
         params = window.params(wanted.page_size)
         asked.append(f"GET {base}/{window.type}?{_shown(params)}  (and its pages; counted before and after)")
+        if window.type != "Patient":
+            asked.append("    and once counted by the patients' addresses (http://.../Patient/id)")
     return (*asked, f"scopes: {' '.join(access(wanted).scopes(v2=True))}")
 
 

@@ -1,0 +1,59 @@
+"""What a server finds only by its own full address: HAPI stores `http://.../Patient/1` as it was written.
+
+A search for `patient=1` then neither finds nor counts it, so that no count of that search misses it. What
+names a patient so is asked for by windows of its own, whose patients are addresses.
+https://hl7.org/fhir/R4/references.html#literal
+"""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from fhir_msct.client.failures import Declined, Unusable
+from fhir_msct.client.windows import Window
+from fhir_msct.tasks.proving import STOPS
+
+
+class Hidden:
+    """Asks one server, each type once: a server that finds by address what it finds by id hides nothing."""
+
+    def __init__(self, base_url: str, count: Callable[[Window], int | None]) -> None:
+        self._base, self._count = base_url, count
+        self._known: dict[str, list[Window]] = {}
+        self._resolves = False
+
+    def windows(self, type_: str, by_id: Iterable[Window]) -> list[Window]:
+        """The windows by address that find what those by id do not; raises as a count does."""
+        if type_ not in self._known:
+            self._known[type_] = [other for one in by_id if (other := self._beside(one)) is not None]
+        return self._known[type_]
+
+    def _beside(self, one: Window) -> Window | None:
+        """The same patients by address, where these are other resources than those by id."""
+        if one.type == "Patient" or self._resolves:
+            return None
+        named = msgspec.structs.replace(one, patients=addresses(self._base, one.patients))
+        if not (by_address := self._asked(named)):
+            return None
+        either = self._asked(msgspec.structs.replace(one, patients=(*one.patients, *named.patients)))
+        by_id = self._asked(one)
+        if by_id is None or either is None:
+            return None
+        self._resolves = by_address == either == by_id
+        return named if either == by_id + by_address else None
+
+    def _asked(self, window: Window) -> int | None:
+        """A count; None where the server does not take such a question, which says that it finds nothing."""
+        try:
+            return self._count(window)
+        except Unusable:
+            return None
+        except Declined as error:
+            if error.status == STOPS:
+                raise
+            return None
+
+
+def addresses(base_url: str, ids: Iterable[str]) -> tuple[str, ...]:
+    """Patients as a reference names them that holds the server's own address."""
+    return tuple(f"{base_url}/Patient/{id_}" for id_ in ids)

@@ -1,0 +1,84 @@
+"""What a server finds only by its own full address: HAPI keeps a reference as it was written."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fhir_msct import plan as plans
+from fhir_msct.archive.store import Archive
+from fhir_msct.tasks.pull import PullReport, pull
+from lib.fake_fhir import BASE, FakeFhir, observation, patient, status
+from lib.virtual_time import VirtualTime
+
+
+def named_by(address: str, id_: str, who: str) -> dict[str, Any]:
+    return observation(id_, who) | {"subject": {"reference": f"{address}/Patient/{who}"}}
+
+
+@pytest.fixture
+def server() -> FakeFhir:
+    held = [patient("p1"), patient("p2"), observation("o1", "p1"), observation("o2", "p2")]
+    return FakeFhir([*held, named_by(BASE, "hidden1", "p1"), named_by(BASE, "hidden2", "p9")])
+
+
+def pulled(folder: Path, server: FakeFhir, **more: Any) -> PullReport:
+    folder.mkdir(exist_ok=True)
+    (folder / "study.toml").write_text(f'[server]\nurl = "{BASE}"\n[cohort]\npatients = ["p1", "p2"]\n')
+    plan = plans.load(folder)
+    wanted = plans.Wanted(types=("Patient", "Observation"), cohort=plan.cohort)
+    patience = VirtualTime().patience()
+    return pull(
+        folder, plan, wanted, transport=server.transport, patience=patience, say=lambda line: None, **more
+    )
+
+
+def observations(folder: Path) -> set[str | None]:
+    with Archive.open(folder) as archive:
+        return {one.id for one in archive.current("Observation")}
+
+
+def test_what_names_a_patient_of_the_cohort_by_address_comes_and_is_counted(
+    tmp_path: Path, server: FakeFhir
+) -> None:
+    report = pulled(tmp_path / "study", server)
+    assert report.complete, report.problems
+    counts = {one.type: (one.received, one.counted, one.held) for one in report.types}
+    assert counts["Observation"] == (3, 3, 3)
+    assert observations(tmp_path / "study") == {"o1", "o2", "hidden1"}
+
+
+@pytest.mark.parametrize("more", [{}, {"full": True}])
+def test_the_next_pull_does_not_take_it_for_deleted(
+    tmp_path: Path, server: FakeFhir, more: dict[str, Any]
+) -> None:
+    pulled(tmp_path / "study", server)
+    server.hold(named_by(BASE, "hidden3", "p2"))
+    report = pulled(tmp_path / "study", server, **more)
+    assert report.complete, report.problems
+    assert observations(tmp_path / "study") == {"o1", "o2", "hidden1", "hidden3"}
+    server.drop("Observation", "hidden1")
+    assert pulled(tmp_path / "study", server, **more).complete
+    assert observations(tmp_path / "study") == {"o1", "o2", "hidden3"}
+
+
+def test_where_everything_is_named_by_address_all_of_it_comes(tmp_path: Path, server: FakeFhir) -> None:
+    for id_, who in (("o1", "p1"), ("o2", "p2")):
+        server.hold(named_by(BASE, id_, who))
+    assert pulled(tmp_path / "study", server).complete
+    assert observations(tmp_path / "study") == {"o1", "o2", "hidden1"}
+
+
+def test_a_server_that_refuses_the_question_is_pulled_from_all_the_same(
+    tmp_path: Path, server: FakeFhir
+) -> None:
+    server.bend("patient=http", status(500), times=9)
+    report = pulled(tmp_path / "study", server)
+    assert report.complete, report.problems
+    assert observations(tmp_path / "study") == {"o1", "o2"}
+
+
+def test_one_question_for_a_type_is_enough_where_nothing_is_named_so(tmp_path: Path) -> None:
+    server = FakeFhir([patient("p1"), patient("p2"), observation("o1", "p1")])
+    assert pulled(tmp_path / "study", server).complete
+    assert len([one for one in server.asked if "patient=http" in one]) == 1
