@@ -33,6 +33,10 @@ _RUN = (
 """All of a run that nothing changes any more once it has ended; what it brought has hashes of its own."""
 
 _ENTRY = "select * from push_op where target = ? and type = ? and id = ?"
+_ENTRIES = """
+    select o.* from json_each(?2) named cross join push_op o on o.target = ?1
+        and o.type = json_extract(named.value, '$[0]') and o.id = json_extract(named.value, '$[1]')
+"""
 
 
 def seal_run(connection: sqlite3.Connection, run: int) -> None:
@@ -49,8 +53,9 @@ def broken_runs(connection: sqlite3.Connection) -> Iterator[int]:
 
 def seal_entries(db: sqlite3.Connection, target: str, keys: Iterable[tuple[str, str]]) -> None:
     """Seals entries of the push ledger, by type and id; to be called in the transaction that wrote them."""
-    rows = [(target, *key, _entry_hash(db, (target, *key))) for key in keys]
-    db.executemany("insert or replace into push_seal values (?, ?, ?, ?)", rows)
+    rows = db.execute(_ENTRIES, (target, json.dumps(list(keys)))).fetchall()
+    seals = [(*row[:3], _hash(row)) for row in rows]
+    db.executemany("insert or replace into push_seal values (?, ?, ?, ?)", seals)
 
 
 def broken_entries(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:
@@ -74,4 +79,8 @@ def _run_hash(connection: sqlite3.Connection, run: int) -> str:
 
 
 def _entry_hash(db: sqlite3.Connection, key: Iterable[Any]) -> str:
-    return sha256(json.dumps(db.execute(_ENTRY, tuple(key)).fetchone()).encode()).hexdigest()
+    return _hash(db.execute(_ENTRY, tuple(key)).fetchone())
+
+
+def _hash(row: tuple[Any, ...] | None) -> str:
+    return sha256(json.dumps(row).encode()).hexdigest()

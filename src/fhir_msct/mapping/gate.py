@@ -45,6 +45,7 @@ _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _REFERENCE = re.compile(
     r"(?:https?://[^\s]+/)?([A-Z][A-Za-z]+)/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?"
 )
+_VALUE = re.compile(r"_?value[A-Z]\w*")
 _FULL_DATE = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
 
 
@@ -186,7 +187,7 @@ def _is_quantity(key: str) -> bool:
 
 def _value_or_reason(part: dict[str, Any]) -> Iterator[Problem]:
     """obs-6, of the Observation and of each component; one value only."""
-    values = [key for key in part if re.fullmatch(r"_?value[A-Z]\w*", key)]
+    values = [key for key in part if key.startswith(("value", "_value")) and _VALUE.fullmatch(key)]
     if values and "dataAbsentReason" in part:
         yield values[0], "a value beside a reason for its absence (obs-6)"
     if len({key.lstrip("_") for key in values}) > 1:
@@ -254,19 +255,24 @@ def _codings(concept: Any) -> set[tuple[Any, Any]]:
 
 def _targets(typed: Any, path: str = "") -> Iterator[Problem]:
     """References whose shape or target type R4 does not allow; the models know which types are allowed."""
-    if typed is None:
-        return
-    for name, field in type(typed).model_fields.items():
-        value = getattr(typed, name)
+    for name, allowed in _fields(typed.__class__).items():
+        value = typed.__dict__.get(name)
         for n, one in enumerate(value if isinstance(value, list) else [value]):
-            if not hasattr(type(one), "model_fields"):
+            if not (inner := _fields(one.__class__)):
                 continue
             at = f"{path}.{name}[{n}]".strip(".") if isinstance(value, list) else f"{path}.{name}".strip(".")
-            if hasattr(one, "reference"):
-                extra = field.json_schema_extra
-                allowed = extra.get("enum_reference_types", ()) if isinstance(extra, dict) else ()
+            if "reference" in inner:
                 yield from _reference(one, at, allowed)
             yield from _targets(one, at)
+
+
+@cache
+def _fields(kind: Any) -> dict[str, Any]:
+    """The fields of a model, each with the types that a reference in it may lead to; else none."""
+    extras = {
+        name: field.json_schema_extra or {} for name, field in getattr(kind, "model_fields", {}).items()
+    }
+    return {name: extra.get("enum_reference_types", ()) for name, extra in extras.items()}
 
 
 def _reference(reference: Any, path: str, allowed: Any) -> Iterator[Problem]:

@@ -40,8 +40,10 @@ class Delivery:
         self._holdings, self._entries = decider.holdings, Entries(decider.holdings)
         self.transactions = self._holdings.ability.transactions is not False
 
-    def until_known(self, batch: list[Step]) -> list[Step]:
+    def until_known(self, batch: list[Step], meanwhile: Callable[[], object] = lambda: None) -> list[Step]:
         """Returns when the server holds all of it: what was written, as it was last decided.
+
+        `meanwhile` begins what can be done while the server works; it is called just before that.
 
         That is less than the batch where somebody else had done it before us. Raises Declined where the
         server says no and holds nothing of it, Unreachable or Unusable where that is not known,
@@ -50,6 +52,7 @@ class Delivery:
         lost, written = 0, list[Step]()
         for tried in range(1, TRIES + 1):
             ledger.intend(self._db, self._target, [step.operation for step in batch], now())
+            meanwhile()
             guarded, race = self._guards and tried <= GUARDED, True
             try:
                 done = self._sent(batch, guarded)

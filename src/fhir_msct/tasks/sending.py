@@ -5,9 +5,8 @@ asked what it holds and the decision is taken again; so each resource is written
 what a server refuses, everything else still lands.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,13 +67,16 @@ class Sender:
         self.refusals.require_ground(self.client.origin)
         results = [step for step in steps if step.wanted.derived and not self.refusals.hold_back(step)]
         parts = list(_packed(results))
+        left, ready = iter(parts), list[Future[list[Step]]]()
         with ThreadPoolExecutor(1) as pool:  # makes what comes next while the answer is awaited
-            ready = [pool.submit(self._made, part, self._drafts(part)) for part in parts[:1]]
-            for part, following in zip_longest(parts, parts[1:], fillvalue=list[Step]()):
-                batch = ready.pop()
-                if following:
-                    ready.append(pool.submit(self._made, following, self._drafts(following)))
-                yield from self._bring(part, batch)
+
+            def begin() -> None:
+                if not ready and (part := next(left, None)) is not None:
+                    ready.append(pool.submit(self._made, part, self._drafts(part)))
+
+            for part in parts:
+                begin()
+                yield from self._bring(part, ready.pop(), begin)
 
     def resolve(self) -> None:
         """Ends what an interrupted push began: whether it arrived is asked of the server."""
@@ -152,10 +154,16 @@ class Sender:
 
     # --- one part after another, and what becomes of a refused one ----------------------------------------
 
-    def _bring(self, part: list[Step], ready: "Future[list[Step]] | None" = None) -> Iterator[list[Step]]:
+    def _bring(
+        self,
+        part: list[Step],
+        ready: "Future[list[Step]] | None" = None,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Iterator[list[Step]]:
         """Sends a part; of one that is refused its halves, down to the single resource that is.
 
-        `ready` gives the batch of the whole part, if nothing of it turns out to be kept back.
+        `ready` gives the batch of the whole part, if nothing of it turns out to be kept back; `meanwhile`
+        begins what can be done while the server works.
         """
         left = [part]
         while left:
@@ -167,7 +175,7 @@ class Sender:
                 continue
             batch = ready.result() if ready and piece == part else self._with_provenance(piece)
             try:
-                delivered = self._deliver(batch)
+                delivered = self._deliver(batch, meanwhile)
             except Declined as error:
                 if self._other_way(error, piece):
                     left.append(piece)
@@ -199,14 +207,14 @@ class Sender:
             return True
         return False
 
-    def _deliver(self, batch: list[Step]) -> list[Step]:
+    def _deliver(self, batch: list[Step], meanwhile: Callable[[], object]) -> list[Step]:
         """All of it at once; without transactions a result, and right after it its Provenance.
 
         Gives the steps as they were carried out; what somebody else had done before us is not among them.
         """
         *results, last = batch
         if self.delivery.transactions or not results:
-            return self.delivery.until_known(batch)
+            return self.delivery.until_known(batch, meanwhile)
         (result,) = results
         owed = ledger.Owed(last.wanted.id, last.body, result.wanted.id, result.sha256)
         ledger.owe(self.db, self.target, owed)
