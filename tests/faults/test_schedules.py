@@ -53,7 +53,7 @@ def test_whatever_happens_a_pull_is_complete_or_says_so(seeds: range) -> None:
 def test_whatever_happens_an_export_is_complete_or_is_searched_for(seeds: range) -> None:
     used: Counter[str] = Counter()
     struck = played("bulk", exported, seeds, used)
-    assert len(set(EXPORTED) & struck.keys()) >= 12
+    assert len(set(EXPORTED) & struck.keys()) >= 10
     assert min(used["export"], used["export and search"]) >= 20, "both ends are seen"
 
 

@@ -15,7 +15,7 @@ from kill.test_kill import sound
 from kill.trial import SCENES, Scene, Theatre
 
 FULL = 5
-PAGE = 4096
+PAGE = 16 * 1024
 SOAK = pytest.mark.soak
 
 

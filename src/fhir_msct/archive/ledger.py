@@ -11,10 +11,12 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
+from fhir_msct.archive.failures import spoken
 from fhir_msct.archive.seals import SEAL_DDL, seal_entries
 from fhir_msct.records import Resource
 
@@ -276,10 +278,13 @@ def _plain(value: Any, base: str, key: str = "") -> Any:
 @contextmanager
 def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     """All or nothing, whatever the connection's own way of beginning transactions."""
-    db.execute("begin immediate")
     try:
+        db.execute("begin immediate")
         yield
-    except BaseException:
-        db.rollback()
+        db.commit()
+    except BaseException as error:
+        if db.in_transaction:
+            db.rollback()
+        if isinstance(error, sqlite3.OperationalError):  # the disk's, not ours
+            raise spoken(error, Path(db.execute("pragma database_list").fetchone()[2])) from None
         raise
-    db.commit()
