@@ -359,7 +359,6 @@ def test_an_archive_of_an_older_program_has_no_seals_and_is_sound(tmp_path: Path
     (place / "archive.sqlite").touch(0o600)
     with closing(sqlite3.connect(place / "archive.sqlite", isolation_level=None)) as old:
         schema.migrate(old, place / "archive.sqlite", schema.STEPS[:steps])
-        old.executescript(ledger.PUSH_DDL)
         old.execute(
             "insert into run (kind, base, config, started, finished, complete) "
             "values ('server', 'b', 'c', 's', 'f', 1)"

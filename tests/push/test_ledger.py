@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_msct.archive import ledger
+from fhir_msct.archive import ledger, schema
 from fhir_msct.archive.ledger import APPLIED, CONFLICT, INTENT, RETRACTED, Operation
 
 TARGET = "http://127.0.0.1/fhir"
@@ -18,8 +18,7 @@ KEY = ("Observation", "msct-a")
 @pytest.fixture(params=["", None])
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(tmp_path / "a.sqlite", isolation_level=request.param)
-    connection.executescript(ledger.LEDGER_DDL)
-    connection.executescript(ledger.LEDGER_DDL)
+    schema.migrate(connection, tmp_path / "a.sqlite")
     yield connection
     connection.close()
 

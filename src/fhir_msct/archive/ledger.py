@@ -17,7 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from fhir_msct.archive.failures import spoken
-from fhir_msct.archive.seals import SEAL_DDL, seal_entries
+from fhir_msct.archive.seals import seal_entries
 from fhir_msct.records import Resource
 
 INTENT, APPLIED, RETRACTED, CONFLICT = "INTENT", "APPLIED", "RETRACTED", "CONFLICT"
@@ -58,7 +58,6 @@ create table if not exists push_owed (
     primary key (target, id)
 ) without rowid;
 """
-LEDGER_DDL = PUSH_DDL + SEAL_DDL + PLACE_DDL
 
 _PENDING = """
     select v.type, v.fhir_id, v.body, v.place from resource v join run on run.id = v.run

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from fhir_msct.archive.ledger import PLACE_DDL
+from fhir_msct.archive.ledger import PLACE_DDL, PUSH_DDL
 from fhir_msct.archive.seals import SEAL_DDL
 from fhir_msct.errors import UsageError
 
-STEP_1 = """
+STEP_1 = (
+    """
 -- One pull, or one load. Complete only when everything that was asked for is proved to be here.
 create table run (
     id integer primary key,
@@ -105,6 +106,8 @@ create table event (
 create index resource_state on resource (type, state, key);
 create index resource_seen on resource (seen, type);
 """
+    + PUSH_DDL
+)
 
 STEP_2 = """
 -- What a pull asks for whatever the day, the complete run that it goes on from, and where the next may begin.

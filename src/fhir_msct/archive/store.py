@@ -18,7 +18,6 @@ from msgspec import Struct
 from fhir_msct.archive import files, schema
 from fhir_msct.archive.failures import spoken
 from fhir_msct.archive.keep import begin, keep
-from fhir_msct.archive.ledger import LEDGER_DDL
 from fhir_msct.archive.seals import seal_run
 from fhir_msct.errors import Locked, UsageError
 from fhir_msct.records import Resource
@@ -112,7 +111,6 @@ class Archive:
             try:
                 connection = _connected(place, closing)
                 schema.migrate(connection, path)
-                connection.executescript(LEDGER_DDL)
                 files.tidy(connection, place)
             except (sqlite3.Error, OSError) as error:
                 raise spoken(error, path) from None

@@ -99,7 +99,6 @@ def _database(connection: sqlite3.Connection, tally: _Tally) -> None:
     (seen,) = connection.execute("pragma user_version").fetchone()
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         schema.migrate(fresh, Path(FILE), schema.STEPS[:seen])
-        fresh.executescript(ledger.PUSH_DDL)
         wanted, found = (
             dict(db.execute("select name, sql from sqlite_schema")) for db in (fresh, connection)
         )
