@@ -26,8 +26,8 @@ from fhir_msct.archive.store import Archive
 from fhir_msct.client.rest import Client
 from fhir_msct.errors import Conflict, MsctError
 from fhir_msct.mapping import lineage, outgoing
+from fhir_msct.tasks.ability import Ability
 from fhir_msct.tasks.deciding import Wanted
-from fhir_msct.tasks.holdings import Ability
 from fhir_msct.tasks.push import PushReport, bring
 from lib.virtual_time import VirtualTime
 

@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fhir_msct.client import bundle as bundles
+from fhir_msct.client.answer import Answer
 from fhir_msct.client.failures import Declined, Unusable
-from fhir_msct.client.rest import Answer, Client
+from fhir_msct.client.rest import Client
 
 LARGEST = 100
 """Entries of one batch."""

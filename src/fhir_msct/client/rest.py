@@ -3,7 +3,6 @@
 https://hl7.org/fhir/R4/http.html and https://hl7.org/fhir/R4/search.html
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -12,10 +11,10 @@ from urllib.parse import quote, urlencode
 
 import httpx
 import msgspec
-from msgspec import Struct
 
 from fhir_msct.client import batch, pages
 from fhir_msct.client import bundle as bundles
+from fhir_msct.client.answer import Answer, answer_of
 from fhir_msct.client.auth import Auth
 from fhir_msct.client.body import Limits
 from fhir_msct.client.capability import statement
@@ -39,17 +38,6 @@ _FRESH = {"Cache-Control": "no-cache"}
 """Never `no-store`: HAPI then cuts the result and falsifies its total (measured)."""
 
 _STRICT = {"Prefer": "handling=strict"}
-_PLACED = re.compile(r"/([A-Za-z0-9\-.]{1,64})(?:/_history/[^/]+)?$")
-
-
-class Answer(Struct, frozen=True, kw_only=True):
-    """What a server says to a write: 200 or 201 with the new version; 409 or 412 where it refuses."""
-
-    status: int
-    version: str | None = None
-    body: bytes = b""
-    id: str | None = None
-    """The id that a new resource was given; None where the server does not say."""
 
 
 class Client:
@@ -269,13 +257,7 @@ class Client:
         taken = (200, 201, 202, 204, 409, 412) + ((404, 410) if method == "DELETE" else ())
         if reply.status not in taken:
             raise declined(reply, route)
-        placed = _PLACED.search(reply.location)
-        return Answer(
-            status=reply.status,
-            version=_version(reply),
-            body=reply.body,
-            id=placed[1] if placed else _own_id(reply.body, route),
-        )
+        return answer_of(reply, route)
 
     def _url(self, type_: str, id_: str) -> str:
         return f"{self.base_url}/{quote(type_, safe='')}/{quote(id_, safe='')}"
@@ -297,23 +279,3 @@ class Client:
 
 def _pairs(params: Params) -> list[tuple[str, str]]:
     return list(params.items() if isinstance(params, Mapping) else params)
-
-
-def _own_id(body: bytes, type_: str) -> str | None:
-    """The id of the resource that was sent back, if one was."""
-    try:
-        known = bundles.head(body)
-    except Unusable:
-        return None
-    return known.id if known.type == type_ and isinstance(known.id, str) else None
-
-
-def _version(reply: Reply) -> str | None:
-    """The new version: from the ETag, else from the resource that was sent back."""
-    version = bundles.etag_version(reply.etag)
-    if version is None and reply.body and reply.status < 300:
-        try:
-            version = bundles.resource(b"", bundles.head(reply.body)).version
-        except Unusable:
-            return None
-    return version

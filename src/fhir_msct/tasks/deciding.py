@@ -14,7 +14,8 @@ from fhir_msct.archive import ledger
 from fhir_msct.client.rest import Client
 from fhir_msct.mapping import outgoing
 from fhir_msct.records import Resource
-from fhir_msct.tasks.holdings import Ability, Holdings, Wanted
+from fhir_msct.tasks.ability import Ability
+from fhir_msct.tasks.holdings import Holdings, Wanted
 from fhir_msct.tasks.places import Key
 
 __all__ = ["Decider", "Step", "Wanted", "restated"]

@@ -21,9 +21,9 @@ from fhir_msct.client.origin import Origin
 from fhir_msct.client.scopes import Access
 from fhir_msct.errors import ConfigError, UsageError
 from fhir_msct.plan import Plan
+from fhir_msct.tasks.ability import Ability
 from fhir_msct.tasks.as_guest import wire_of
 from fhir_msct.tasks.deciding import CONFLICT, RETRACT, UNCHANGED, Decider, Step, Wanted
-from fhir_msct.tasks.holdings import Ability
 from fhir_msct.tasks.same_people import require_same_people
 from fhir_msct.tasks.sending import Sender
 from fhir_msct.tasks.stage import run_of, stale
