@@ -28,8 +28,8 @@ KIB = 1024
 PAGE = 16 * KIB
 """Bytes of a page of a new archive: about ten resources each, so fewer pages are written twice."""
 
-CACHE = 32 * 1024
-"""KiB of pages that stay in memory: a transaction of eight pages of a search, and the indexes it touches."""
+CACHE = 12 * 1024
+"""KiB of pages that stay in memory: a transaction of eight pages of a search, and its part of the indexes."""
 
 LOG = 64 * KIB * KIB
 """Bytes that may stand in the log before they are copied into the file: what is in it is durable already."""

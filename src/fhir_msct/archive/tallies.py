@@ -7,7 +7,7 @@ from msgspec import Struct
 
 _COLUMNS = ("received", "counted", "stored_new", "unchanged", "gone", "held")
 _TALLIES = """
-    with told as (select type, key, run, seen from resource
+    with told as not materialized (select type, key, run, seen from resource
         where not (deleted and (select kind from run where id = :run) = 'server')),
     came as (select type, count(distinct key) n from told where seen = :run group by type),
     new as (select type, count(*) n, count(distinct key) keys from told where run = :run group by type),

@@ -78,6 +78,7 @@ def side_by_side(
                     raise error
                 if event is None:
                     busy = [(one, thread) for one, thread in busy if one is not piece]
+            brought.clear()  # none of it stays in memory while the next is awaited
     finally:
         stop.set()
         _emptied(queue)
