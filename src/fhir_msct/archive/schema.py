@@ -214,14 +214,15 @@ def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[str] = S
         )
     if 0 < seen < len(steps):
         _copy(connection, path.with_name(f"{path.name}.v{seen}"))
-    for number in range(seen, len(steps)):
-        script = f"begin immediate; {steps[number]}; pragma user_version = {number + 1}; commit;"
-        try:
-            connection.executescript(script)
-        except sqlite3.Error:
-            if connection.in_transaction:
-                connection.execute("rollback")
-            raise
+    if seen == len(steps):
+        return
+    script = f"begin immediate; {';'.join(steps[seen:])}; pragma user_version = {len(steps)}; commit;"
+    try:
+        connection.executescript(script)
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("rollback")
+        raise
 
 
 def _copy(connection: sqlite3.Connection, copy: Path) -> None:

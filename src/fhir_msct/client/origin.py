@@ -6,6 +6,7 @@ are those of the base address; the same parser that opens the connection decides
 
 import ipaddress
 import re
+from functools import lru_cache
 
 import httpx
 
@@ -80,6 +81,7 @@ def shown(url: str) -> str:
     return f"{parsed.scheme}://{parsed.host}" if parsed and parsed.host else "an address that is none"
 
 
+@lru_cache(maxsize=64)  # of one address several things are asked, and a long one takes a while
 def _parsed(url: str) -> httpx.URL | None:
     try:
         return httpx.URL(url)
