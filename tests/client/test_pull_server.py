@@ -254,6 +254,21 @@ def test_a_page_that_expired_restarts_its_window(study: Study, server: FakeFhir,
     assert len([asked for asked in first if "_summary" not in asked]) == 2
 
 
+def test_a_search_whose_pages_fail_since_the_server_died_is_sent_again(
+    study: Study, server: FakeFhir
+) -> None:
+    links = set[str]()
+
+    def dead(request: httpx.Request) -> httpx.Response:
+        links.add(request.url.params["_getpages"])
+        return status(500)(request)
+
+    server.bend("_getpagesoffset=20", dead, times=3)
+    assert study.pull(server).complete
+    assert study.bodies() == held(server)
+    assert len(links) == 1 and any("_getpagesoffset=20" in asked for asked in server.asked[-9:])
+
+
 def test_pages_that_always_expire_are_avoided_by_smaller_windows(study: Study, server: FakeFhir) -> None:
     server.bend("_getpagesoffset", status(410), times=99)
     report = study.pull(server)
@@ -420,7 +435,7 @@ def test_a_fault_that_passes_is_survived(
     ("answer", "error", "code"),
     [
         (status(401, "login"), Declined, 5),
-        (status(500), Declined, 5),
+        (status(503), Declined, 5),
         (page(), ServerUnfit, 3),
         (page(502, "bad gateway"), Declined, 5),
     ],

@@ -207,6 +207,26 @@ def test_a_page_that_expired_is_told_apart_from_other_refusals(
     assert not isinstance(caught.value, PageGone)
 
 
+def _raise(error: type[httpx.TransportError]) -> Answer:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise error("no such luck: Patient/canary", request=request)
+
+    return answer
+
+
+@pytest.mark.parametrize("answer", [status(500), status(504), _raise(httpx.ReadTimeout)])
+def test_a_next_page_that_fails_each_time_is_as_good_as_gone(
+    server: FakeFhir, client: Client, answer: Answer
+) -> None:
+    server.bend("_getpagesoffset=3", answer, times=2)
+    assert ids(client) == ALL
+    server.bend("_getpagesoffset=3", answer, times=99)
+    asked = len(server.asked)
+    with pytest.raises(PageGone):
+        ids(client)
+    assert len(server.asked) - asked == 1 + 3, "the first page, and three times the next"
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -312,13 +332,6 @@ def _cut_gzip(request: httpx.Request) -> httpx.Response:
 
 def _not_utf8(request: httpx.Request) -> httpx.Response:
     return reply(200, bundle([b'{"resourceType":"Observation","id":"o0","valueString":"\xff"}']))
-
-
-def _raise(error: type[httpx.TransportError]) -> Answer:
-    def answer(request: httpx.Request) -> httpx.Response:
-        raise error("no such luck: Patient/canary", request=request)
-
-    return answer
 
 
 BROKEN = [

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from fhir_msct.client.failures import Unusable
+from fhir_msct.client.failures import PageGone, Unusable
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.rest import Client
 from fhir_msct.client.windows import TRIES, patient_of, reference_to, verdict
@@ -91,7 +91,7 @@ def gathered(client: Client, type_: str, params: Iterable[tuple[str, str]]) -> t
             before = client.count(type_, params)
             this = [found for page in client.search(type_, params) for found in page.resources]
             why = verdict(before, client.count(type_, params), len({found.id for found in this}))
-        except Unusable as error:
+        except (Unusable, PageGone) as error:
             why = str(error)
             continue
         by_id |= {found.id: found for found in this if found.type == type_}

@@ -19,18 +19,19 @@ from msgspec import Struct
 from fhir_msct.client import origin as origins
 from fhir_msct.client.auth import Ask, Auth, bearer
 from fhir_msct.client.body import Limits, read_body
-from fhir_msct.client.failures import NoUse, Unusable, no_answer
+from fhir_msct.client.failures import NoUse, TooSlow, Unusable, no_answer
 from fhir_msct.client.network import Network
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.redirects import Trail
 from fhir_msct.client.reply import FHIR_JSON, REFUSED, Reply, checked, reply_of, request_id, says_later
-from fhir_msct.client.retry import RETRIED, Gate, Patience, http_date, retry_after
+from fhir_msct.client.retry import FAILED, RETRIED, Gate, Patience, http_date, retry_after
 from fhir_msct.errors import MsctError, ServerFailed, ServerUnfit, Unreachable
 
 GUEST_CONNECTIONS, GUEST_REQUESTS = 4, 5.0
 """What a server that is not our own machine is asked to bear: connections, and requests a second."""
 
-TIMEOUT = 60.0
+TIMEOUT = 75.0
+"""Seconds: HAPI gives up on a search after 60, and says so."""
 
 METADATA = "metadata"
 """The route of what a server says of itself."""
@@ -98,9 +99,11 @@ class Exchange:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         repeat: bool = True,
+        failing: int | None = None,
     ) -> Reply:
         """The answer, whatever its status; a status that says "later" is tried again first.
 
+        `failing` is how many failures (FAILED, or no answer in time) are enough, where fewer than usual.
         With `repeat=False` (a write whose effect is unknown when no answer comes) only a 429 is tried
         again. A 401 is asked again once, with a new token where there can be one. Raises Unreachable,
         Unusable, ServerUnfit (a page for people, or an address elsewhere, instead of FHIR), MsctError
@@ -112,13 +115,14 @@ class Exchange:
         while True:
             tried += 1
             last = tried >= self._patience.tries
+            enough = failing is not None and tried >= failing
             authorization = self._authorization()
             said = {**(headers or {})} | ({"Authorization": authorization} if authorization else {})
             self._gate.wait()
             try:
                 reply, wait = self._once(method, url, route, said, content)
             except (Unreachable, Unusable) as error:
-                if last or not repeat or isinstance(error, NoUse):
+                if last or not repeat or isinstance(error, NoUse) or (enough and isinstance(error, TooSlow)):
                     raise
                 wait = None
             else:
@@ -126,6 +130,7 @@ class Exchange:
                     tried, renewed = tried - 1, True
                     continue
                 reply, later = self._judged(reply, route), says_later(reply)
+                last = last or (enough and reply.status in FAILED)
                 if last or not later or not (repeat or reply.status == 429):
                     self._gate.close_for((wait or 0.0) if later else 0.0)
                     return reply

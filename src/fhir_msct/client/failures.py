@@ -2,15 +2,18 @@
 
 ServerFailed
 ├── Declined     the server answered, and the answer is no: status and OperationOutcome issue codes
-│   ├── PageGone     404 or 410 on a page of a search: its results have expired
+│   ├── PageGone     404 or 410 on a page of a search, or it fails each time: its results are gone
 │   └── Shut         401 or 403 before the server has let us in at all: a matter of settings, exit code 3
 └── Unusable     the answer, or a file, cannot be read as what it claims to be: `reason` says why
 
 Unreachable
+├── TooSlow      no answer in time
 └── NoUse        no answer, and no hope that the next try brings one
 """
 
 import ssl
+
+import httpx
 
 from fhir_msct.errors import ServerFailed, Unreachable
 
@@ -42,6 +45,10 @@ class Unusable(ServerFailed):
         self.reason = reason
 
 
+class TooSlow(Unreachable):
+    """No answer in time."""
+
+
 class NoUse(Unreachable):
     """No answer, and no hope that the next try brings one."""
 
@@ -53,4 +60,5 @@ def no_answer(error: BaseException, named: str) -> Unreachable:
         if isinstance(cause, ssl.SSLError):
             return NoUse(f"{named}: the secure connection was refused: {cause.reason or 'TLS'}")
         cause = cause.__cause__ or cause.__context__
-    return Unreachable(f"{named} gives no answer ({type(error).__name__}): run this again later")
+    kind = TooSlow if isinstance(error, httpx.TimeoutException) else Unreachable
+    return kind(f"{named} gives no answer ({type(error).__name__}): run this again later")

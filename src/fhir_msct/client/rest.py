@@ -19,12 +19,12 @@ from fhir_msct.client.auth import Auth
 from fhir_msct.client.body import Limits
 from fhir_msct.client.capability import statement
 from fhir_msct.client.exchange import METADATA, Exchange, Sent
-from fhir_msct.client.failures import PageGone, Unusable
+from fhir_msct.client.failures import PageGone, TooSlow, Unusable
 from fhir_msct.client.network import Network
 from fhir_msct.client.origin import Origin, shown
 from fhir_msct.client.pages import Page
 from fhir_msct.client.reply import FHIR_JSON, REFUSED, Reply, declined
-from fhir_msct.client.retry import Patience
+from fhir_msct.client.retry import FAILED, Patience
 from fhir_msct.records import Resource
 
 Params = Mapping[str, str] | Sequence[tuple[str, str]]
@@ -33,6 +33,10 @@ LONGEST_URL = 1800
 """Bytes of an address that every server and proxy takes; a longer search is sent as POST."""
 
 MOST_PAGES = 10_000
+
+FAILING = 3
+"""Times that a next page fails before its search counts as gone: a HAPI that was killed while it searched
+waits a minute at each link into that search, and fails, until the search expires (measured)."""
 
 _FRESH = {"Cache-Control": "no-cache"}
 """Never `no-store`: HAPI then cuts the result and falsifies its total (measured)."""
@@ -117,8 +121,8 @@ class Client:
     def search(self, type_: str, params: Params, *, start: str | None = None) -> Iterator[Page]:
         """The pages of a search, each `next` link followed as the server wrote it.
 
-        `start` is a `next` link to go on from. Raises PageGone (404 or 410 on a later page: send the
-        search again), Declined, and Unusable (`next-cycle`, `next-foreign`, `shape`).
+        `start` is a `next` link to go on from. Raises PageGone (404 or 410 on a later page, or it fails each
+        time: send the search again), Declined, and Unusable (`next-cycle`, `next-foreign`, `shape`).
         """
         page = self._next_page(type_, start) if start else self._first_page(type_, params)
         met: set[str] = set()
@@ -229,9 +233,14 @@ class Client:
         if not self.origin.holds(url):
             leads = f"{type_}: the next link leads to {shown(url)}, not to {self.origin}"
             raise Unusable("next-foreign", f"{leads}: not followed, no token was sent there")
-        reply = self._send("GET", url, f"{type_}? next page", {})
+        try:
+            reply = self._send("GET", url, f"{type_}? next page", {}, failing=FAILING)
+        except TooSlow:
+            raise PageGone(0, (), f"{type_}: a later page does not come in time") from None
         if reply.status in (404, 410):
             raise PageGone(reply.status, reply.codes, f"{type_}: the search expired at the server")
+        if reply.status in FAILED:
+            raise PageGone(reply.status, reply.codes, f"{type_}: the server fails at a later page")
         return self._page(reply, type_, url)
 
     def _ask(self, type_: str, params: list[tuple[str, str]], route: str) -> Reply:
@@ -271,8 +280,11 @@ class Client:
         content: bytes | None = None,
         *,
         repeat: bool = True,
+        failing: int | None = None,
     ) -> Reply:
-        reply = self._exchange.send(method, url, route=route, headers=headers, content=content, repeat=repeat)
+        reply = self._exchange.send(
+            method, url, route=route, headers=headers, content=content, repeat=repeat, failing=failing
+        )
         self.date = reply.date or self.date
         return reply
 

@@ -16,6 +16,9 @@ from msgspec import Struct
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that say "later", whatever was asked."""
 
+FAILED = frozenset({500, 504})
+"""Those with which a server, or a gateway before it, says that this very request came to nothing."""
+
 TRANSIENT = frozenset({"transient", "throttled", "timeout", "lock-error"})
 """Issue codes that say "later" (https://hl7.org/fhir/R4/valueset-issue-type.html)."""
 

@@ -146,13 +146,15 @@ class Proving:
             for page in self._client.search(window.type, params, start=this.next_url):
                 yield self._arrived(window, page)
             yield _Done(before, self.count(window))
+        except PageGone as error:
+            yield _Failed(str(error), final=False)
         except Unusable as error:
             yield _Failed(str(error), error.reason == "next-foreign")
         except Declined as error:
             if error.status == STOPS or error.status >= 500:
                 raise
             too_long = len(this.patients) > 1 and error.status in TOO_LONG
-            yield _Split(reading.halves) if too_long else _Failed(str(error), not isinstance(error, PageGone))
+            yield _Split(reading.halves) if too_long else _Failed(str(error), final=True)
 
     def _apply(self, reading: _Reading, event: _Event) -> None:
         """Writes down what a reading has come to."""
