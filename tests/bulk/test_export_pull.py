@@ -144,6 +144,9 @@ def test_what_passes_is_survived_without_a_search(study: Study, faults: Faults) 
 
 ALL = {"Patient", "Observation", "Procedure"}
 
+STALLED_AMID_FAILURES = Faults(export_stalled=True, export_transient=True, export_polls=2000, chance=0.5)
+"""Every other poll says nothing of the progress: that the next one does is no progress."""
+
 
 @pytest.mark.parametrize(
     ("faults", "words", "types"),
@@ -153,10 +156,20 @@ ALL = {"Patient", "Observation", "Procedure"}
         (Faults(export_expired=True), "410", ALL),
         (Faults(export_errors=3), "reported 3 errors", ALL),
         (Faults(export_stalled=True), "no progress for 360 minutes", ALL),
+        (STALLED_AMID_FAILURES, "no progress for 360 minutes", ALL),
         (Faults(where="export-file", cut_body="quiet"), "Observation was searched for", ALL),
         (Faults(status_once={r"\$export\?": (500,)}), "500", ALL),
     ],
-    ids=["lost type", "wrong count", "expired", "errors", "stalled", "cut quietly", "refused"],
+    ids=[
+        "lost type",
+        "wrong count",
+        "expired",
+        "errors",
+        "stalled",
+        "stalled to and fro",
+        "cut quietly",
+        "refused",
+    ],
 )
 def test_what_an_export_lacks_is_searched_for_and_told(
     study: Study, faults: Faults, words: str, types: set[str]

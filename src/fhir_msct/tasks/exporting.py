@@ -165,9 +165,10 @@ class Exporting:
     def _done(self, url: str, tries: int | None) -> Manifest:
         """A manifest, when the job is done; raises Failed where it fails or shows no progress.
 
+        Progress is what was not said before: what goes to and fro, or is left out now and then, is none.
         With `tries` it was done before, and is asked for only so often.
         """
-        moved, last, tried = self._patience.clock(), "", 0
+        moved, said, tried = self._patience.clock(), {""}, 0
         while True:
             try:
                 found = self._bulk.poll(url)
@@ -175,8 +176,9 @@ class Exporting:
                 raise Failed(str(error)) from None
             if isinstance(found, Manifest):
                 return found
-            if found.progress != last:
-                moved, last = self._patience.clock(), found.progress
+            if found.progress not in said:
+                moved = self._patience.clock()
+                said.add(found.progress)
             if self._patience.clock() - moved > self._plan.stall_minutes * 60:
                 raise Failed(f"it showed no progress for {self._plan.stall_minutes} minutes")
             tried += 1
