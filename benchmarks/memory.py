@@ -15,8 +15,8 @@ from ratios import HERE, Ratio, child, table
 from serving import Serving
 
 LARGEST_MB = 200
-FLAT = 1.5
-"""What counts as flat for ten or a hundred times the resources: with a few thousand no cache is full yet."""
+FLAT = 1.25
+"""What counts as flat: one and a quarter times the memory for ten times the resources."""
 
 
 def searches(sizes: list[int], page_size: int) -> list[Ratio]:

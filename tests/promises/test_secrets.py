@@ -152,8 +152,9 @@ class Guarded:
                 places[path.relative_to(folder).as_posix()] = path.read_bytes().decode("latin-1")
         if (folder / "archive" / "archive.sqlite").is_file():
             with closing(sqlite3.connect(folder / "archive" / "archive.sqlite")) as connection:
-                if connection.execute("select 1 from sqlite_schema where name = 'event'").fetchone():
-                    log = connection.execute("select * from event")  # none yet, where it was killed at once
+                made = connection.execute("select 1 from sqlite_schema where name = 'event'").fetchone()
+                if made:  # a command that was killed at once has made no table yet
+                    log = connection.execute("select * from event")
                     places["the request log"] = "\n".join(map(repr, log))
         for name, text in places.items():
             assert not holds(text, doors), name

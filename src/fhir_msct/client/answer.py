@@ -24,14 +24,14 @@ class Answer(Struct, frozen=True, kw_only=True):
     """The id that a new resource was given; None where the server does not say."""
 
 
-def answer_of(reply: Reply, type_: str) -> Answer:
-    """What a reply to a write of one resource of this type says."""
+def answer_of(reply: Reply, route: str) -> Answer:
+    """What a reply to a write of one resource says; the route of a create is the type alone."""
     placed = _PLACED.search(reply.location)
     return Answer(
         status=reply.status,
         version=_version(reply),
         body=reply.body,
-        id=placed[1] if placed else _own_id(reply.body, type_),
+        id=placed[1] if placed else _own_id(reply.body, route),
     )
 
 
