@@ -276,6 +276,31 @@ def test_pages_that_always_expire_are_avoided_by_smaller_windows(study: Study, s
     assert study.bodies() == held(server)
 
 
+def test_a_resource_that_the_server_fails_at_keeps_back_its_own_patients_window_alone(
+    study: Study, server: FakeFhir
+) -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params
+        at_fault = "p2" in asked["patient"] and "_summary" not in asked
+        return status(500)(request) if at_fault else server.answer(request)
+
+    server.bend(r"/Observation\?", broken, times=999)
+    report = study.pull(server)
+    assert not report.complete
+    assert [(one.received, one.counted) for one in report.types][1:] == [(3, 3), (0, 0)]
+    assert all(problem.startswith("Observation of p2 ") for problem in report.problems), report.problems
+    rest = {where: body for where, body in held(server).items() if b"Patient/p2" not in body}
+    assert study.bodies() == rest
+
+
+def test_a_server_that_fails_at_everything_ends_the_pull(study: Study, server: FakeFhir) -> None:
+    server.bend(r"/Observation\?", status(500), times=999)
+    with pytest.raises(Declined):
+        study.pull(server)
+    server.heal()
+    assert study.pull(server).complete
+
+
 def test_a_next_link_to_itself_leaves_its_window_unproved(study: Study, server: FakeFhir) -> None:
     link = f"{BASE}?page=again"
     circle = bundle(_bytes(VALUES[:10]), link)

@@ -12,6 +12,7 @@ from fhir_msct.archive.runs import Window as Open
 from fhir_msct.client.failures import Declined, PageGone, Unusable
 from fhir_msct.client.pages import Page
 from fhir_msct.client.rest import Client
+from fhir_msct.client.retry import FAILED
 from fhir_msct.client.windows import (
     LARGEST,
     LARGEST_OF_ONE,
@@ -132,7 +133,7 @@ class Proving:
     def _events(self, reading: _Reading) -> Iterator[_Event]:
         """One reading of a window, or the rest of one; touches nothing but the server."""
         this, window = reading.this, reading.window
-        before = this.count_before
+        before = None if this.next_url is None else this.count_before
         largest = LARGEST if len(this.patients) > 1 else LARGEST_OF_ONE
         try:
             if this.next_url is None:
@@ -151,6 +152,9 @@ class Proving:
         except Unusable as error:
             yield _Failed(str(error), error.reason == "next-foreign")
         except Declined as error:
+            if before is not None and error.status in FAILED:
+                yield _Failed(str(error), final=False)  # it counts them: one of them may be broken
+                return
             if error.status == STOPS or error.status >= 500:
                 raise
             too_long = len(this.patients) > 1 and error.status in TOO_LONG
