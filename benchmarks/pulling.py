@@ -2,9 +2,9 @@
 
     python benchmarks/pulling.py [--size 100000] [--rounds 3] [--page-size 500] [--no-peers]
 
-The bare loop asks for the very same pages (each patient, the same `_count`, no answer from a cache), takes
-the bodies and keeps nothing. Ours counts before and after, checks, and keeps every byte durably. The others
-get all Observations in one search, which is the least they can do.
+The bare loop asks for the same pages (as many patients a search, the same `_count`, no answer from a cache),
+takes the bodies and keeps nothing. Ours counts before and after, checks, and keeps every byte durably. The
+others get all Observations in one search, which is the least they can do.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from pathlib import Path
 import observations
 import peers
 from client_ours import VALUE
+from fhir_msct.client.windows import LARGEST, PATIENTS
 from ratios import Ratio, alternated, child, median, table
 from serving import Serving
 
@@ -48,7 +49,7 @@ def compared(
     pairs = alternated(
         rounds,
         lambda: child("client_ours.py", url, patients, page_size, rows),
-        lambda: child("client_bare.py", url, patients, page_size, 1, "no-cache"),
+        lambda: child("client_bare.py", url, patients, page_size, together(patients), "no-cache"),
     )
     said = peers.unlike(rows, truth)
     assert said == f"{size} rows, every digit as sent", said
@@ -71,6 +72,12 @@ def compared(
             Ratio(f"{name} / our pull", took["seconds"] / ours, peers_target, at_most=False, note=note)
         )
     return found
+
+
+def together(patients: int) -> int:
+    """Patients of one search of ours: a window is parted at once into as many as its count asks for."""
+    many = min(patients, PATIENTS)
+    return max(1, many // (many * OF_A_PATIENT // LARGEST + 1))
 
 
 def write_truth(path: Path, size: int, patients: int) -> None:

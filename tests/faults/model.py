@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 import httpx
 
-from lib.fake_fhir import FakeFhir, bundle, matches, status
+from lib.fake_fhir import FakeFhir, bundle, matches, read, status
 from lib.virtual_time import VirtualTime
 
 BASE = "https://fhir.hospital.test/r4"
@@ -323,7 +323,7 @@ def _pairs(request: httpx.Request) -> list[tuple[str, str]]:
 
 def _updated(body: bytes, bounds: list[str]) -> bool:
     """Whether a resource was last updated within these bounds (ge, gt, le, lt)."""
-    stamp = datetime.fromisoformat(json.loads(body)["meta"]["lastUpdated"]) if bounds else None
+    stamp = datetime.fromisoformat(read(body)["meta"]["lastUpdated"]) if bounds else None
     for bound in bounds:
         assert stamp is not None
         limit = datetime.fromisoformat(bound[2:])
@@ -334,7 +334,7 @@ def _updated(body: bytes, bounds: list[str]) -> bool:
 
 
 def _subsetted(body: bytes) -> bytes:
-    tree = json.loads(body)
+    tree = read(body)
     tags = [{"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}]
     kept = {name: tree[name] for name in ("resourceType", "id")}
     return json.dumps({**kept, "meta": {**tree["meta"], "tag": tags}}).encode()
@@ -343,21 +343,21 @@ def _subsetted(body: bytes) -> bytes:
 def _tagged(body: bytes, wanted: str | None) -> bool:
     if wanted is None:
         return True
-    tags = json.loads(body).get("meta", {}).get("tag", [])
+    tags = read(body).get("meta", {}).get("tag", [])
     return not {f"{tag.get('system')}|{tag.get('code')}" for tag in tags}.isdisjoint(wanted.split(","))
 
 
 def _identified(body: bytes, wanted: str | None) -> bool:
     if wanted is None:
         return True
-    named = json.loads(body).get("identifier", [])
+    named = read(body).get("identifier", [])
     return not {f"{one.get('system')}|{one.get('value')}" for one in named}.isdisjoint(wanted.split(","))
 
 
 def _about(body: bytes, wanted: str | None) -> bool:
     if wanted is None:
         return True
-    targets = [one["reference"].partition("/_history/")[0] for one in json.loads(body).get("target", [])]
+    targets = [one["reference"].partition("/_history/")[0] for one in read(body).get("target", [])]
     return not set(targets).isdisjoint(wanted.split(","))
 
 

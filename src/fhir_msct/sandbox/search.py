@@ -34,6 +34,10 @@ _RANGE = {
 """How a prefix compares a value's range with the one that was asked for (its two ends are the marks)."""
 
 
+_KEYS = "c.key in ("
+"""How a condition on terms begins."""
+
+
 class Clause(NamedTuple):
     """A condition on `current c`, and its arguments."""
 
@@ -58,7 +62,10 @@ class Query(NamedTuple):
         """The statement that selects `what` of the matches, and its arguments."""
         where = "".join(f" and {clause.sql}" for clause in self.clauses)
         args = tuple(arg for clause in self.clauses for arg in clause.args)
-        return f"select {what} from current c where c.type = ? and c.deleted = 0{where}", (self.type, *args)  # noqa: S608
+        by_terms = any(clause.sql.startswith(_KEYS) for clause in self.clauses)
+        of_type = "+c.type" if by_terms else "c.type"  # the index by type would be the longer way
+        sql = f"select {what} from current c where {of_type} = ? and c.deleted = 0{where}"  # noqa: S608  (our own words)
+        return sql, (self.type, *args)
 
 
 def query(type_: str, pairs: Iterable[tuple[str, str]], *, base: str) -> Query:
@@ -140,8 +147,24 @@ def _either(clauses: Sequence[Clause]) -> Clause:
     return Clause(f"({sql})", tuple(arg for clause in clauses for arg in clause.args))
 
 
-def _in_terms(condition: str, *args: Any) -> Clause:
-    return Clause(f"c.key in (select t.key from term t where {condition})", args)  # noqa: S608  (our own words)
+def _in_terms(*conditions: tuple[str, tuple[Any, ...]]) -> Clause:
+    """With a term that meets one of these conditions; in one list, since an `or` of lists is no way in."""
+    keys = " union all ".join("select t.key from term t where " + condition for condition, _ in conditions)  # noqa: S608
+    return Clause(f"{_KEYS}{keys})", tuple(arg for _, args in conditions for arg in args))
+
+
+def _in_values(
+    param: str, pairs: Sequence[Sequence[str]], values: Sequence[str], systems: Sequence[str] = ()
+) -> Clause:
+    """With a term of one of these (system, value), values whatever their system, or systems."""
+    exact = (
+        "t.param = ? and (t.value, t.system) in"
+        " (select json_extract(value, '$[1]'), json_extract(value, '$[0]') from json_each(?))"
+    )
+    found = [(exact, pairs)] if pairs else []
+    among = "t.param = ? and t.{} in (select value from json_each(?))"
+    found += [(among.format(name), some) for name, some in (("value", values), ("system", systems)) if some]
+    return _in_terms(*((condition, (param, json.dumps(listed))) for condition, listed in found))
 
 
 def _token(param: str, values: list[str]) -> Clause:
@@ -154,22 +177,7 @@ def _token(param: str, values: list[str]) -> Clause:
             exact.append(parts[:2])
         else:
             systems.append(parts[0])
-    return _either(
-        [
-            _in_terms(
-                "t.param = ? and t.value in (select value from json_each(?))", param, json.dumps(anywhere)
-            ),
-            _in_terms(
-                "t.param = ? and (t.value, t.system) in"
-                " (select json_extract(value, '$[1]'), json_extract(value, '$[0]') from json_each(?))",
-                param,
-                json.dumps(exact),
-            ),
-            _in_terms(
-                "t.param = ? and t.system in (select value from json_each(?))", param, json.dumps(systems)
-            ),
-        ]
-    )
+    return _in_values(param, exact, anywhere, systems)
 
 
 def _reference(param: str, parameter: Parameter, values: list[str], base: str) -> Clause:
@@ -185,20 +193,8 @@ def _reference(param: str, parameter: Parameter, values: list[str], base: str) -
             wanted += [(parameter.target, own), ("", f"{base}/{parameter.target}/{own}")]
         else:
             wanted.append((None, own))
-    any_type = [value for system, value in wanted if system is None]
-    return _either(
-        [
-            _in_terms(
-                "t.param = ? and (t.value, t.system) in"
-                " (select json_extract(value, '$[1]'), json_extract(value, '$[0]') from json_each(?))",
-                param,
-                json.dumps([pair for pair in wanted if pair[0] is not None]),
-            ),
-            _in_terms(
-                "t.param = ? and t.value in (select value from json_each(?))", param, json.dumps(any_type)
-            ),
-        ]
-    )
+    pairs = [(system, value) for system, value in wanted if system is not None]
+    return _in_values(param, pairs, [value for system, value in wanted if system is None])
 
 
 def _date(param: str, text: str) -> Clause:
@@ -206,7 +202,7 @@ def _date(param: str, text: str) -> Clause:
     clock = "" if asked.timed else "wall_"
     condition = _RANGE[prefix].format(start=f"t.{clock}start", stop=f"t.{clock}stop")
     ends = (asked.start, asked.stop) if asked.timed else (asked.wall_start, asked.wall_stop)
-    return _in_terms(f"t.param = ? and {condition}", param, *ends)
+    return _in_terms((f"t.param = ? and {condition}", (param, *ends)))
 
 
 def _last_updated(text: str) -> Clause:
