@@ -15,6 +15,7 @@ from fhir_msct.tasks import clearing, demo
 from fhir_msct.tasks.guest import Told, guest_demo
 from fhir_msct.tasks.loading import bundles
 from fhir_msct.tasks.trial_copy import originals
+from lib.loopback import TLS
 from lib.virtual_time import VirtualTime
 from push.wires import Killed
 
@@ -47,7 +48,7 @@ class Wire(httpx.BaseTransport):
     """Passes everything on to the true server, and keeps what was sent: (method, path and query, body)."""
 
     def __init__(self, before: Before | None = None) -> None:
-        self._inner, self.before = httpx.HTTPTransport(), before
+        self._inner, self.before = httpx.HTTPTransport(verify=TLS), before
         self.sent: list[tuple[str, str, bytes]] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

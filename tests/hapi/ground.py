@@ -8,6 +8,7 @@ from uuid import uuid4
 import httpx
 
 from fhir_msct.client.rest import Client
+from lib.loopback import TLS
 
 TAGS = "urn:fhir-msct:hapi-tests"
 FHIR = {"Content-Type": "application/fhir+json"}
@@ -22,7 +23,7 @@ class Ground:
     def __init__(self, url: str) -> None:
         self.url = url
         self.prefix = f"t{uuid4().hex[:12]}"
-        self.http = httpx.Client(trust_env=False, timeout=120)
+        self.http = httpx.Client(verify=TLS, trust_env=False, timeout=120)
         self.client = Client(url)
 
     def __enter__(self) -> Self:

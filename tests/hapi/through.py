@@ -19,6 +19,7 @@ from fhir_msct.sandbox.smart import Registration, Smart
 from hapi.ground import Ground
 from hapi.guarded import Guarded
 from hapi.proxy import Foreign, Proxy
+from lib.loopback import TLS
 from lib.virtual_time import VirtualTime
 
 REVOKED = "token-revoked"
@@ -45,7 +46,11 @@ def site(hapi: str, home: Path) -> Iterator[Site]:
         path.touch(0o600)
         path.write_text(json.dumps(key.as_dict(private=True)), "utf-8")
         keys.append((path, {"keys": [key.as_dict(private=False)]}))
-    with Proxy() as proxy, Foreign() as foreign, httpx.Client(trust_env=False, timeout=120) as http:
+    with (
+        Proxy() as proxy,
+        Foreign() as foreign,
+        httpx.Client(verify=TLS, trust_env=False, timeout=120) as http,
+    ):
         yield Site(hapi, http, proxy, foreign, tuple(keys))
 
 

@@ -13,6 +13,7 @@ from fhir_msct.archive.store import Archive
 from fhir_msct.sandbox.server import Sandbox
 from fhir_msct.tasks.pull import PullReport, pull
 from lib.fake_fhir import observation, patient
+from lib.loopback import TLS
 from lib.virtual_time import VirtualTime
 
 TYPES = ("Patient", "Observation", "Procedure")
@@ -95,7 +96,7 @@ class Through(httpx.HTTPTransport):
     """The way to the server, where `first` may answer instead of it, or die."""
 
     def __init__(self, first: Callable[[httpx.Request], httpx.Response | None]) -> None:
-        super().__init__()
+        super().__init__(verify=TLS)
         self.first = first
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

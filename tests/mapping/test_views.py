@@ -17,16 +17,22 @@ VIEWS = MAPPING.views()
 READ = ["finding", "finding-judgement", "measurement", "subject", "transplant", "transplant-medication"]
 
 
-def bodies(kind: str) -> list[bytes]:
+EACH = {"measurement": 3}
+"""Every how many-th resource the other engine reads: where most are in scope it takes 20 ms for each."""
+
+
+def bodies(name: str) -> list[bytes]:
+    """Resources of the fixtures, of the type that a view is of."""
+    kind = MAPPING.shapes[name].template.kind
     lines = (data.fixtures() / "resources" / f"{kind}.ndjson").read_bytes().splitlines()
-    return [line for line in lines if line.strip()]
+    return [line for line in lines if line.strip()][:: EACH.get(name, 1)]
 
 
 @pytest.mark.parametrize("name", READ)
 def test_another_engine_reads_the_same_columns_from_the_fixtures(name: str) -> None:
     shape, view = MAPPING.shapes[name], VIEWS[name]
     compared = 0
-    for body in bodies(shape.template.kind):
+    for body in bodies(name):
         read = [*rows(view, body)]
         ours = in_scope(shape, body)
         if not isinstance(ours, tuple):
@@ -41,7 +47,7 @@ def test_another_engine_reads_the_same_columns_from_the_fixtures(name: str) -> N
 @pytest.mark.parametrize("name", ["measurement", "finding", "finding-judgement"])
 def test_a_view_selects_exactly_what_our_scope_selects(name: str) -> None:
     shape, view = MAPPING.shapes[name], VIEWS[name]
-    for body in bodies(shape.template.kind):
+    for body in bodies(name):
         assert bool([*rows(view, body)]) == listed(shape, body), json.loads(body)["id"]
 
 

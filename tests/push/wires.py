@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 
+from lib.loopback import TLS
+
 
 class Killed(BaseException):
     """The process dies here: nothing of ours catches it."""
@@ -16,7 +18,7 @@ class Wire(httpx.BaseTransport):
     """Passes everything on, and keeps what was sent."""
 
     def __init__(self) -> None:
-        self._inner = httpx.HTTPTransport()
+        self._inner = httpx.HTTPTransport(verify=TLS)
         self.sent: list[httpx.Request] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
