@@ -7,6 +7,7 @@ something in the study folder is opened for writing, made, renamed or removed.
 """
 
 import errno
+import gc
 import json
 import mmap
 import os
@@ -211,9 +212,19 @@ def _heard(inward: int, child: int, after: float | None, started: float) -> str:
         parts.append(part)
 
 
+def _warm() -> None:
+    """What each process does once is done before there are children; they look for garbage in their own."""
+    from fhir_msct.client.network import Network
+
+    Network().options()
+    gc.collect()
+    gc.freeze()
+
+
 def _serve() -> None:
     for name in HEAVY:
         __import__(name)
+    _warm()
     child = 0
     for line in sys.stdin:
         if child:
