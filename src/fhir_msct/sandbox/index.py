@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 from fhir_msct.sandbox.moments import Moment, moment, period
 from fhir_msct.sandbox.parameters import PARAMETERS, Parameter
 
 _LITERAL = re.compile(r"([A-Z]\w+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]+)?")
+_HALF = re.compile("[\ud800-\udfff]")
 _CHOICES = ("", "DateTime", "Date", "Period", "Instant", "CodeableConcept", "Reference")
 
 
@@ -46,7 +48,7 @@ def literal(reference: str) -> tuple[str, str] | None:
 
 def _storable(text: str | None) -> bool:
     """Half a surrogate pair can be escaped in JSON, but is no text that a database takes."""
-    return text is None or not any("\ud800" <= char <= "\udfff" for char in text)
+    return text is None or text.isascii() or _HALF.search(text) is None
 
 
 def _at(tree: Any, path: str) -> list[Any]:
@@ -55,7 +57,19 @@ def _at(tree: Any, path: str) -> list[Any]:
     nodes = [tree]
     for step in steps:
         nodes = [item for node in nodes for item in _items(node, step)]
-    return [item for node in nodes for choice in _CHOICES for item in _items(node, last + choice)]
+    found: list[Any] = []
+    for node in nodes:
+        if isinstance(node, dict):
+            for key in _names(last):
+                if key in node:
+                    found += _items(node, key)
+    return found
+
+
+@cache
+def _names(element: str) -> tuple[str, ...]:
+    """What an element can be called: itself, or a choice's name with each of its types."""
+    return tuple(element + choice for choice in _CHOICES)
 
 
 def _items(node: Any, key: str) -> list[Any]:
