@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
 
 from fhir_msct.archive.versions import CURRENT, DELETED, Version, choose
@@ -29,6 +30,10 @@ _NEW = """
         length, subsetted, deleted, place, run, seen, state) values
 """
 _VALUES = f"({', '.join('?' * 17)})"
+_PLAIN = (
+    "(?1, ?{0}, ?{0}, ?{1}, ?{2}, ?{3}, ?{4}, ?{5}, null, null, length(?{5}), 0, 0, '', ?2, ?2, 'current')"
+)
+"""The same of what a search brings in the usual way: type and run are said once, the rest is as ever."""
 
 TOGETHER = 250
 """Rows of one statement: Python changes threads at each, and waits for its turn at the next."""
@@ -58,9 +63,15 @@ def keep_all(
 ) -> None:
     """Keeps many resources as `keep` does; those of which nothing is known yet go in together."""
     fresh, known = _parted(connection, resources)
-    rows = [_row(run, found, key, digest_of(found), file) for (_, key), found in fresh.items()]
-    for start in range(0, len(rows), TOGETHER):
-        _insert(connection, rows[start : start + TOGETHER])
+    plain: dict[str, list[Resource]] = {}
+    for (type_, key), found in fresh.items():
+        if file is None and found.id and not (found.where or found.deleted or found.subsetted):
+            plain.setdefault(type_, []).append(found)
+        else:
+            _insert(connection, _row(run, found, key, digest_of(found), file))
+    for type_, some in plain.items():
+        for start in range(0, len(some), TOGETHER):
+            _insert_plain(connection, run, type_, some[start : start + TOGETHER])
     for found in known:
         keep(connection, run, found, file)
 
@@ -88,7 +99,7 @@ def keep(connection: sqlite3.Connection, run: int, found: Resource, file: int | 
     known = connection.execute(_KNOWN, (found.type, key)).fetchall()
     same = next((row for row in known if row[1] == digest), None)
     if same is None:
-        _insert(connection, [_row(run, found, key, digest, file)])
+        _insert(connection, _row(run, found, key, digest, file))
     else:
         if found.where and found.where != same[2]:
             again = (found.where, digest, found.type, key, run)
@@ -108,9 +119,23 @@ def order(connection: sqlite3.Connection, type_: str, key: str) -> None:
     )
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
-    values = ", ".join([_VALUES] * len(rows))
-    connection.execute(_NEW + values, [value for row in rows for value in row])
+def _insert(connection: sqlite3.Connection, row: tuple[object, ...]) -> None:
+    connection.execute(_NEW + _VALUES, row)
+
+
+def _insert_plain(connection: sqlite3.Connection, run: int, type_: str, some: Sequence[Resource]) -> None:
+    """Many at once: a value that is not handed over one by one is not waited for by other threads."""
+    args: list[object] = [type_, run]
+    for one in some:
+        args += (one.id, one.version, one.lastupdated, one.full_url, digest_of(one), one.body)
+    connection.execute(_many(len(some)), args)
+
+
+@cache
+def _many(rows: int) -> str:
+    """The statement for so many plain rows."""
+    firsts = range(3, 3 + 6 * rows, 6)
+    return _NEW + ", ".join(_PLAIN.format(*range(first, first + 6)) for first in firsts)
 
 
 def _row(run: int, found: Resource, key: str, digest: str, file: int | None) -> tuple[object, ...]:
