@@ -100,8 +100,8 @@ where a client has other digits, it has made 5.40 a 5.4.
 The sizes are in the names. Numbers of a machine that others keep busy say what it was like there;
 `make bench` measures 100,000 Observations, a file of 1 GB and a HAPI with 10,000 on yours.
 
-The bare loop is httpx asking for the very same pages and throwing them away: it counts nothing, checks
-nothing and keeps nothing. Ours asks for counts before and after, checks every byte, and does not go on
+The bare loop is httpx asking for the same pages, of as many patients a search, and throwing them away: it
+counts nothing, checks nothing and keeps nothing. Ours asks for counts before and after, checks every byte, and does not go on
 before the disk is sure of what it holds.
 """
 TAIL = """

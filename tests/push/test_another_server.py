@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from fhir_msct.errors import Conflict, UsageError
@@ -45,6 +46,23 @@ def test_another_server_is_written_to_and_the_source_is_not(elsewhere: Trial, ot
     assert len(other.dump("Observation")) == len(elsewhere.answers())
     assert report.read_back_equal
     assert elsewhere.push().written == 0
+
+
+def test_what_a_result_rests_on_is_named_by_its_address_where_it_is(elsewhere: Trial, other: Sandbox) -> None:
+    other.load(lines(people()))
+    elsewhere.push()
+    results, lineages = (
+        [json.loads(one) for one in other.dump(kind)] for kind in ("Observation", "Provenance")
+    )
+    inputs = [one for tree in results for name in ("derivedFrom", "partOf") for one in tree.get(name, [])]
+    sources = [one["what"] for tree in lineages for one in tree["entity"] if "type" in one["what"]]
+    assert len(inputs) > len(results) and sources
+    for one in inputs + sources:
+        assert "reference" not in one, "a relative one would mean a resource of the other server"
+        assert one["identifier"]["system"] == "urn:ietf:rfc:3986"
+        there = httpx.get(one["identifier"]["value"], trust_env=False).json()
+        version = f"{there['resourceType']}/{there['id']}/_history/{there['meta']['versionId']}"
+        assert (one["type"], one["extension"][0]["valueString"]) == (there["resourceType"], version)
 
 
 def test_results_of_people_who_are_not_there_are_not_written(elsewhere: Trial, other: Sandbox) -> None:

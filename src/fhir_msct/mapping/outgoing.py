@@ -26,13 +26,15 @@ TAGS = "urn:fhir-msct:tags"
 DERIVED, ENTERED = "derived", "entered"
 INPUT_VERSION = "urn:fhir-msct:input-version"
 ENTRY = "urn:fhir-msct:entry"
+ADDRESS = "urn:ietf:rfc:3986"
+"""The system of an identifier that is an address (https://hl7.org/fhir/R4/datatypes.html#Identifier)."""
 TOOL = "fhir-msct"
 SETTLED = ("final", "amended", "corrected")
 RUN = re.compile(r"demo-[a-z2-7]{8}")
 
 _exact = msgspec.json.Decoder(float_hook=lambda text: Raw(text.encode()))
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
-_SOURCE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(/_history/.+)?")
+_SOURCE = re.compile(r"(https?://\S+/)?([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(/_history/.+)?")
 
 
 class Input(Struct, frozen=True):
@@ -82,17 +84,31 @@ def tags(tree: Mapping[str, Any]) -> set[str]:
     return {str(one.get("code")) for one in listed if one.get("system") == TAGS}
 
 
+def located(source: str, server: str, inputs: Mapping[str, Input]) -> str:
+    """An input with the address of the server that holds it, where that is not the one written to.
+
+    What has no id is nowhere, and what we entered goes to the same server as what rests on it.
+    """
+    here = "/#" in source or (source in inputs and inputs[source].entered)
+    return source if here or not server else f"{server}/{source}"
+
+
 def reference(source: str, entered: bool = False) -> dict[str, Any]:
     """A reference to an input's version; the version also as text, since servers drop it.
 
-    A resource that no server gave an id is referred to by its hash.
+    A resource that no server gave an id is referred to by its hash; one with an address by that: its id
+    means something else, or nothing, on the server that is written to.
     """
     found = _SOURCE.fullmatch(source)
     if found is None:
         kind, _, mark = source.partition("/#")
         return {"type": kind, "identifier": {"system": "urn:fhir-msct:sha256", "value": mark or source}}
+    server, kind, own, _ = found.groups()
+    if server:
+        named = [{"url": INPUT_VERSION, "valueString": source.removeprefix(server)}]
+        return {"extension": named, "type": kind, "identifier": {"system": ADDRESS, "value": source}}
     if entered:
-        source = f"{found[1]}/{found[2]}"
+        source = f"{kind}/{own}"
     return {"extension": [{"url": INPUT_VERSION, "valueString": source}], "reference": source}
 
 
@@ -106,12 +122,13 @@ def outcome(
     unit: str,
     infusions: Iterable[str],
     inputs: Mapping[str, Input],
+    server: str = "",
 ) -> DerivedOutcome:
     """One row of by_subject.csv as it goes back.
 
     `subject`: the Patient's id; `unit`: the study's unit of the row's parameter; `infusions`: the
     versions that opened the course; `inputs`: what the archive says of each Observation among the
-    row's sources.
+    row's sources. `server`: where the inputs are, if not where this goes.
     """
     own = identity("outcome", study, row.usubjid, row.endpoint, row.course, endpoint.avisit)
     sources = row.source.split()
@@ -132,8 +149,8 @@ def outcome(
         when=_when(row),
         issued=issued(used.values()),
         **_answer(row),
-        derived_from=_references(sorted(used), used),
-        part_of=_references(sorted(infusions), {}),
+        derived_from=_references(sorted(used), used, server),
+        part_of=_references(sorted(infusions), {}, server),
         base=base,
         base_comparator=row.base_comparator or None,
         base_unit=None if base is None else unit,
@@ -143,8 +160,11 @@ def outcome(
     )
 
 
-def _references(sources: Iterable[str], inputs: Mapping[str, Input]) -> str | None:
-    listed = [reference(source, inputs[source].entered if source in inputs else False) for source in sources]
+def _references(sources: Iterable[str], inputs: Mapping[str, Input], server: str) -> str | None:
+    listed = [
+        reference(located(source, server, inputs), source in inputs and inputs[source].entered)
+        for source in sources
+    ]
     return json.dumps(listed, ensure_ascii=False, separators=(",", ":")) if listed else None
 
 

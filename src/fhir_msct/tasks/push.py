@@ -92,7 +92,7 @@ def push(
     url = _ready(folder, plan)
     with Archive.open(folder) as archive, wire_of(folder, url, transport) as wire:
         elsewhere = _check_target(plan, url, archive)
-        shall = list(wanted(folder, plan, archive))
+        shall = list(wanted(folder, plan, archive, _source(plan, archive) if elsewhere else ""))
         types = tuple(sorted({*WRITTEN, *(one.type for one in shall)}))
         access = Access(read=("Patient",) if elsewhere else (), write=types)
         known = token_places.known(archive, url.rstrip("/"))
@@ -235,6 +235,13 @@ def _check_target(plan: Plan, url: str, archive: Archive) -> bool:
             "push.url: this is the server that was pulled from; to write to it, set same_as_source = true"
         )
     return False
+
+
+def _source(plan: Plan, archive: Archive) -> str:
+    """The address of the server that was pulled from; of files, that of `[server]`, else nothing is known."""
+    pull = archive.last_pull()
+    places = (pull.base_url if pull else None, plan.server.url)
+    return next((one.rstrip("/") for one in places if one and one.startswith(("http://", "https://"))), "")
 
 
 def _same_server(one: str, other: str) -> bool:

@@ -22,10 +22,11 @@ PUSHED = ("met", "not met", "value")
 """What an answer must say to be pushed; what is not evaluable is not produced."""
 
 
-def wanted(folder: Path, plan: Plan, archive: Archive) -> Iterator[Wanted]:
+def wanted(folder: Path, plan: Plan, archive: Archive, source: str = "") -> Iterator[Wanted]:
     """Everything the server shall hold, in the order of sending.
 
-    Raises UsageError where an outcome rests on a version that the archive no longer holds.
+    `source`: the address of the server that was pulled from, where another one is written to. Raises
+    UsageError where an outcome rests on a version that the archive no longer holds.
     """
     study = plan.study.id
     tool = lineage.device(study, version(outgoing.TOOL))
@@ -53,9 +54,10 @@ def wanted(folder: Path, plan: Plan, archive: Archive) -> Iterator[Wanted]:
             unit=parameter.study_unit if parameter else "",
             infusions=infusions.get((row.usubjid, row.course), ()),
             inputs=inputs,
+            server=source,
         )
         label = f"{row.endpoint} {row.usubjid} course {row.course} {row.avisit}".rstrip()
-        sources = tuple(row.source.split())
+        sources = tuple(outgoing.located(one, source, inputs) for one in row.source.split())
         yield Wanted("Observation", record.id or "", mapping.write(record), label, row.usubjid, sources, True)
 
 
