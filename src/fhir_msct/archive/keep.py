@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import lru_cache
 from hashlib import sha256
 
 from fhir_msct.archive.versions import CURRENT, DELETED, Version, choose
@@ -33,7 +33,7 @@ _VALUES = f"({', '.join('?' * 17)})"
 _PLAIN = (
     "(?1, ?{0}, ?{0}, ?{1}, ?{2}, ?{3}, ?{4}, ?{5}, null, null, length(?{5}), 0, 0, '', ?2, ?2, 'current')"
 )
-"""The same of what a search brings in the usual way: type and run are said once, the rest is as ever."""
+"""The same of a resource with an id and nothing unusual: type and run are said once for all."""
 
 TOGETHER = 250
 """Rows of one statement: Python changes threads at each, and waits for its turn at the next."""
@@ -64,11 +64,14 @@ def keep_all(
     """Keeps many resources as `keep` does; those of which nothing is known yet go in together."""
     fresh, known = _parted(connection, resources)
     plain: dict[str, list[Resource]] = {}
+    rows: list[tuple[object, ...]] = []
     for (type_, key), found in fresh.items():
         if file is None and found.id and not (found.where or found.deleted or found.subsetted):
             plain.setdefault(type_, []).append(found)
         else:
-            _insert(connection, _row(run, found, key, digest_of(found), file))
+            rows.append(_row(run, found, key, digest_of(found), file))
+    for start in range(0, len(rows), TOGETHER):
+        _insert(connection, rows[start : start + TOGETHER])
     for type_, some in plain.items():
         for start in range(0, len(some), TOGETHER):
             _insert_plain(connection, run, type_, some[start : start + TOGETHER])
@@ -99,7 +102,7 @@ def keep(connection: sqlite3.Connection, run: int, found: Resource, file: int | 
     known = connection.execute(_KNOWN, (found.type, key)).fetchall()
     same = next((row for row in known if row[1] == digest), None)
     if same is None:
-        _insert(connection, _row(run, found, key, digest, file))
+        _insert(connection, [_row(run, found, key, digest, file)])
     else:
         if found.where and found.where != same[2]:
             again = (found.where, digest, found.type, key, run)
@@ -119,19 +122,20 @@ def order(connection: sqlite3.Connection, type_: str, key: str) -> None:
     )
 
 
-def _insert(connection: sqlite3.Connection, row: tuple[object, ...]) -> None:
-    connection.execute(_NEW + _VALUES, row)
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    values = ", ".join([_VALUES] * len(rows))
+    connection.execute(_NEW + values, [value for row in rows for value in row])
 
 
 def _insert_plain(connection: sqlite3.Connection, run: int, type_: str, some: Sequence[Resource]) -> None:
-    """Many at once: a value that is not handed over one by one is not waited for by other threads."""
+    """The same of what a search brings in the usual way, in a third of the values."""
     args: list[object] = [type_, run]
     for one in some:
         args += (one.id, one.version, one.lastupdated, one.full_url, digest_of(one), one.body)
     connection.execute(_many(len(some)), args)
 
 
-@cache
+@lru_cache(8)  # pages of one size, and the last ones of windows
 def _many(rows: int) -> str:
     """The statement for so many plain rows."""
     firsts = range(3, 3 + 6 * rows, 6)
