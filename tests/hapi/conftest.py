@@ -27,8 +27,8 @@ def session_of(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of this folder come last: the server starts while the others run."""
-    items.sort(key=lambda item: HERE in item.path.parents)
+    """The tests of this folder come last: the server starts while the others run. Of them, the slow first."""
+    items.sort(key=lambda item: (HERE in item.path.parents, item.get_closest_marker("slow") is None))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

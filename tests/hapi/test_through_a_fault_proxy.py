@@ -42,6 +42,7 @@ def struck_in(hospital: Site, seeds: range) -> Counter[str]:
     return struck
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [range(s, s + CHUNK) for s in range(0, SEEDS, CHUNK)], ids=str)
 def test_whatever_the_network_does_hapi_is_read_and_written_as_if_it_did_nothing(
     hospital: Site, seeds: range
