@@ -101,8 +101,8 @@ The sizes are in the names. Numbers of a machine that others keep busy say what 
 `make bench` measures 100,000 Observations, a file of 1 GB and a HAPI with 10,000 on yours.
 
 The bare loop is httpx asking for the same pages, of as many patients a search, and throwing them away: it
-counts nothing, checks nothing and keeps nothing. Ours asks for counts before and after, checks every byte, and does not go on
-before the disk is sure of what it holds.
+counts nothing, checks nothing and keeps nothing. Ours asks for counts before and after, checks every byte,
+and does not go on before the disk is sure of what it holds.
 """
 TAIL = """
 ## What was found on the way
