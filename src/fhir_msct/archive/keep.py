@@ -33,7 +33,7 @@ _VALUES = f"({', '.join('?' * 17)})"
 _PLAIN = (
     "(?1, ?{0}, ?{0}, ?{1}, ?{2}, ?{3}, ?{4}, ?{5}, null, null, length(?{5}), 0, 0, '', ?2, ?2, 'current')"
 )
-"""The same of a resource with an id and nothing unusual: type and run are said once for all."""
+"""A row of a resource with an id and nothing unusual: type and run are said once for all rows."""
 
 TOGETHER = 250
 """Rows of one statement: Python changes threads at each, and waits for its turn at the next."""
@@ -128,7 +128,7 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) 
 
 
 def _insert_plain(connection: sqlite3.Connection, run: int, type_: str, some: Sequence[Resource]) -> None:
-    """The same of what a search brings in the usual way, in a third of the values."""
+    """Keeps resources with an id and nothing unusual: `_insert` in a third of the values."""
     args: list[object] = [type_, run]
     for one in some:
         args += (one.id, one.version, one.lastupdated, one.full_url, digest_of(one), one.body)

@@ -89,7 +89,7 @@ def located(source: str, server: str, inputs: Mapping[str, Input]) -> str:
 
     What has no id is nowhere, and what we entered goes to the same server as what rests on it.
     """
-    here = "/#" in source or (source in inputs and inputs[source].entered)
+    here = "/#" in source or _entered(source, inputs)
     return source if here or not server else f"{server}/{source}"
 
 
@@ -161,11 +161,12 @@ def outcome(
 
 
 def _references(sources: Iterable[str], inputs: Mapping[str, Input], server: str) -> str | None:
-    listed = [
-        reference(located(source, server, inputs), source in inputs and inputs[source].entered)
-        for source in sources
-    ]
+    listed = [reference(located(one, server, inputs), _entered(one, inputs)) for one in sources]
     return json.dumps(listed, ensure_ascii=False, separators=(",", ":")) if listed else None
+
+
+def _entered(source: str, inputs: Mapping[str, Input]) -> bool:
+    return source in inputs and inputs[source].entered
 
 
 def _answer(row: Outcome) -> dict[str, Any]:

@@ -34,15 +34,13 @@ _RANGE = {
 """How a prefix compares a value's range with the one that was asked for (its two ends are the marks)."""
 
 
-_KEYS = "c.key in ("
-"""How a condition on terms begins."""
-
-
 class Clause(NamedTuple):
     """A condition on `current c`, and its arguments."""
 
     sql: str
     args: tuple[Any, ...]
+    by_terms: bool = False
+    """Whether it names keys: then the index by type would be the longer way."""
 
 
 class Query(NamedTuple):
@@ -62,8 +60,7 @@ class Query(NamedTuple):
         """The statement that selects `what` of the matches, and its arguments."""
         where = "".join(f" and {clause.sql}" for clause in self.clauses)
         args = tuple(arg for clause in self.clauses for arg in clause.args)
-        by_terms = any(clause.sql.startswith(_KEYS) for clause in self.clauses)
-        of_type = "+c.type" if by_terms else "c.type"  # the index by type would be the longer way
+        of_type = "+c.type" if any(clause.by_terms for clause in self.clauses) else "c.type"
         sql = f"select {what} from current c where {of_type} = ? and c.deleted = 0{where}"  # noqa: S608  (our own words)
         return sql, (self.type, *args)
 
@@ -150,7 +147,7 @@ def _either(clauses: Sequence[Clause]) -> Clause:
 def _in_terms(*conditions: tuple[str, tuple[Any, ...]]) -> Clause:
     """With a term that meets one of these conditions; in one list, since an `or` of lists is no way in."""
     keys = " union all ".join("select t.key from term t where " + condition for condition, _ in conditions)  # noqa: S608
-    return Clause(f"{_KEYS}{keys})", tuple(arg for _, args in conditions for arg in args))
+    return Clause(f"c.key in ({keys})", tuple(arg for _, args in conditions for arg in args), by_terms=True)
 
 
 def _in_values(

@@ -91,8 +91,9 @@ def push(
     """
     url = _ready(folder, plan)
     with Archive.open(folder) as archive, wire_of(folder, url, transport) as wire:
-        elsewhere = _check_target(plan, url, archive)
-        shall = list(wanted(folder, plan, archive, _source(plan, archive) if elsewhere else ""))
+        sources = _sources(plan, archive)
+        elsewhere = _check_target(plan, url, sources)
+        shall = list(wanted(folder, plan, archive, sources[0] if elsewhere and sources else ""))
         types = tuple(sorted({*WRITTEN, *(one.type for one in shall)}))
         access = Access(read=("Patient",) if elsewhere else (), write=types)
         known = token_places.known(archive, url.rstrip("/"))
@@ -224,11 +225,16 @@ def _ready(folder: Path, plan: Plan) -> str:
     return plan.push.url
 
 
-def _check_target(plan: Plan, url: str, archive: Archive) -> bool:
-    """Whether it is another server than the one pulled from, which is written to only by the plan's leave."""
+def _sources(plan: Plan, archive: Archive) -> list[str]:
+    """Addresses of the server pulled from: that of the last pull (files have none), that of `[server]`."""
     pull = archive.last_pull()
-    sources = [plan.server.url, pull.base_url if pull else None]
-    if not any(source and _same_server(url, source) for source in sources):
+    places = (pull.base_url if pull else None, plan.server.url)
+    return [one.rstrip("/") for one in places if one and one.startswith(("http://", "https://"))]
+
+
+def _check_target(plan: Plan, url: str, sources: Iterable[str]) -> bool:
+    """Whether it is another server than the one pulled from, which is written to only by the plan's leave."""
+    if not any(_same_server(url, source) for source in sources):
         return True
     if not plan.push.same_as_source:
         raise ConfigError(
@@ -237,16 +243,7 @@ def _check_target(plan: Plan, url: str, archive: Archive) -> bool:
     return False
 
 
-def _source(plan: Plan, archive: Archive) -> str:
-    """The address of the server that was pulled from; of files, that of `[server]`, else nothing is known."""
-    pull = archive.last_pull()
-    places = (pull.base_url if pull else None, plan.server.url)
-    return next((one.rstrip("/") for one in places if one and one.startswith(("http://", "https://"))), "")
-
-
 def _same_server(one: str, other: str) -> bool:
-    if not other.startswith(("http://", "https://")):
-        return False
     return Origin(one, allow_http=True).base.lower() == Origin(other, allow_http=True).base.lower()
 
 
