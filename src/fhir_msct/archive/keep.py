@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -35,8 +35,12 @@ _PLAIN = (
 )
 """A row of a resource with an id and nothing unusual: type and run are said once for all rows."""
 
-TOGETHER = 250
-"""Rows of one statement: Python changes threads at each, and waits for its turn at the next."""
+TOGETHER = (250, 125, 62, 31, 15, 7, 3, 1)
+"""Rows of one statement: Python changes threads at each, and waits for its turn at the next.
+
+Few sizes, since SQLite keeps each statement at hand, with all the rows that it was last given: one for every
+size of a last page took 60 MB.
+"""
 
 
 def begin(connection: sqlite3.Connection, kind: str, base: str, config: str) -> int:
@@ -70,11 +74,11 @@ def keep_all(
             plain.setdefault(type_, []).append(found)
         else:
             rows.append(_row(run, found, key, digest_of(found), file))
-    for start in range(0, len(rows), TOGETHER):
-        _insert(connection, rows[start : start + TOGETHER])
+    for part in _parts(len(rows)):
+        _insert(connection, rows[part])
     for type_, some in plain.items():
-        for start in range(0, len(some), TOGETHER):
-            _insert_plain(connection, run, type_, some[start : start + TOGETHER])
+        for part in _parts(len(some)):
+            _insert_plain(connection, run, type_, some[part])
     for found in known:
         keep(connection, run, found, file)
 
@@ -122,6 +126,15 @@ def order(connection: sqlite3.Connection, type_: str, key: str) -> None:
     )
 
 
+def _parts(rows: int) -> Iterator[slice]:
+    """So many rows in parts of which each is one statement, the largest first."""
+    start = 0
+    for size in TOGETHER:
+        while rows - start >= size:
+            yield slice(start, start + size)
+            start += size
+
+
 def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
     values = ", ".join([_VALUES] * len(rows))
     connection.execute(_NEW + values, [value for row in rows for value in row])
@@ -135,7 +148,7 @@ def _insert_plain(connection: sqlite3.Connection, run: int, type_: str, some: Se
     connection.execute(_many(len(some)), args)
 
 
-@lru_cache(8)  # pages of one size, and the last ones of windows
+@lru_cache(len(TOGETHER))
 def _many(rows: int) -> str:
     """The statement for so many plain rows."""
     firsts = range(3, 3 + 6 * rows, 6)
