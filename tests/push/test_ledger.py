@@ -116,3 +116,16 @@ def test_a_reference_is_equal_without_base_and_version_and_its_extension_counts(
 )
 def test_content_that_differs_has_another_hash(changed: bytes) -> None:
     assert ledger.digest(changed) != ledger.digest(b'{"a": 1, "b": "x"}')
+
+
+def test_each_digit_of_a_number_counts_however_many_there_are() -> None:
+    long = b'{"a": 0.1234567890123456789012345678901234567890}'
+    assert ledger.digest(long) == ledger.digest(long.replace(b"90}", b"9}"))
+    assert ledger.digest(long) != ledger.digest(long.replace(b"90}", b"91}"))
+
+
+@pytest.mark.parametrize("exponent", [b"99999999999999999999", b"-99999999999999999999"])
+def test_a_number_that_no_decimal_holds_is_compared_by_its_spelling(exponent: bytes) -> None:
+    beyond = b'{"a": 1e%b}' % exponent
+    assert ledger.digest(beyond) == ledger.digest(beyond)
+    assert ledger.digest(beyond) != ledger.digest(beyond.replace(b"1e", b"2e"))

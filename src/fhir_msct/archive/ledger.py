@@ -10,7 +10,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, DecimalException, Inexact
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,9 @@ _PENDING = """
 
 
 _ENTRIES = "select type, id, state, goal, sha256, version, attempts, first_sent from push_op where target = ?"
+
+
+_EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact])
 
 
 class Operation(Struct, frozen=True):
@@ -255,11 +258,19 @@ def digest(body: bytes, base: str = "") -> str:
     reference is absolute on `base` or names a version (servers drop both; the version also travels in an
     extension of ours, which is looked at).
     """
-    tree = json.loads(body, parse_float=Decimal, parse_int=Decimal)
+    tree = json.loads(body, parse_float=_number, parse_int=_number)
     for key in ("meta", "text", *(["recorded"] if tree.get("resourceType") == "Provenance" else [])):
         tree.pop(key, None)
     plain = json.dumps(_plain(tree, base.rstrip("/") + "/"), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _number(text: str) -> dict[str, str]:
+    """A number, all its digits, in the one spelling that stands for all; in an object, as no text is."""
+    try:
+        return {"number": str(_EXACT.create_decimal(text).normalize(_EXACT))}
+    except DecimalException:  # an exponent beyond any Decimal: its spelling is all there is to compare
+        return {"number": text}
 
 
 def _plain(value: Any, base: str, key: str = "") -> Any:
@@ -267,8 +278,6 @@ def _plain(value: Any, base: str, key: str = "") -> Any:
         return {name: _plain(inner, base, name) for name, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner, base) for inner in value]
-    if isinstance(value, Decimal):
-        return {"number": str(value.normalize())}
     if key == "reference" and isinstance(value, str):
         return re.sub(r"/_history/[^/]+$", "", value.removeprefix(base))
     return value
