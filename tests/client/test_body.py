@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_msct.client.body import Limits, gunzip, lines, read_body
-from fhir_msct.client.failures import Unusable
+from fhir_msct.client.failures import TooSlow, Unusable
 from lib.fake_fhir import Chunks
 
 seeded = settings(derandomize=True, deadline=None)
@@ -112,6 +112,13 @@ def test_a_body_over_the_limit_is_refused() -> None:
     with pytest.raises(Unusable) as caught:
         read_body(answer(TEXT), Limits(body=len(TEXT) - 1))
     assert caught.value.reason == "too-big"
+
+
+def test_a_body_that_drips_is_left_though_no_timeout_strikes() -> None:
+    dripping = answer(*([b" "] * 1000))
+    with pytest.raises(TooSlow):
+        read_body(dripping, Limits(patience=0.0, pace=10**9))
+    assert read_body(answer(TEXT), Limits(patience=60.0, pace=10**9)) == TEXT, "not before its time"
 
 
 LINES = [

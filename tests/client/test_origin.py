@@ -32,6 +32,9 @@ FOREIGN = [
     "https://fhir.example.org/r4/../admin",
     "https://fhir.example.org/r4/%2e%2e/admin",
     "https://fhir.example.org/r4/..%2fadmin",
+    "https://fhir.example.org/r4/%252e%252e/admin",
+    "https://fhir.example.org/r4/..;/admin",
+    "https://fhir.example.org/r4/.;/admin",
     "https://fhir.example.org/r4//evil.test",
     "https://fhir.example.org/r4/\\evil.test",
     "https://fhir.example.org./r4/Patient",
@@ -107,3 +110,25 @@ def test_http_is_for_this_machine(url: str) -> None:
 def test_http_elsewhere_has_to_be_allowed() -> None:
     assert Origin("http://fhir.example.org", allow_http=True).base == "http://fhir.example.org"
     assert not BASE.is_loopback
+
+
+INSIDE = (
+    "10.0.0.5",
+    "192.168.1.1",
+    "169.254.169.254",
+    "0.0.0.0",  # noqa: S104  (nothing is bound)
+    "127.1",
+    "2130706433",
+    "0x7f.1",
+    "localhost.",
+)
+
+
+@pytest.mark.parametrize("host", [*INSIDE, "[::ffff:127.0.0.1]", "[fe80::1]", "[::]", "a.localhost"])
+def test_an_address_that_means_another_machine_in_each_network_is_known(host: str) -> None:
+    assert Origin(f"https://{host}/fhir").is_inside
+
+
+@pytest.mark.parametrize("host", ["fhir.example.org", "8.8.8.8", "[2606:4700::1111]", "10.example.org"])
+def test_any_other_address_is_not_of_the_inside(host: str) -> None:
+    assert not Origin(f"https://{host}/fhir").is_inside

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from fhir_msct.client.retry import Gate, http_date, retry_after
@@ -72,3 +73,17 @@ def test_a_closed_gate_keeps_everybody_waiting() -> None:
     gate.wait()
     gate.wait()
     assert time.waits == [42]
+
+
+def test_who_waits_already_when_the_gate_is_closed_waits_on() -> None:
+    time = VirtualTime()
+
+    def closed_while_asleep(seconds: float) -> None:
+        time.sleep(seconds)
+        if len(time.waits) == 1:
+            gate.close_for(5)
+
+    gate = Gate(msgspec.structs.replace(time.patience(), sleep=closed_while_asleep), per_second=2.0)
+    gate.wait()
+    gate.wait()
+    assert time.waits == [0.5, 5]

@@ -427,9 +427,12 @@ def test_a_token_endpoint_that_was_elsewhere_before_needs_somebody_s_word(
     assert again.tokens_from == (named or "https://fhir.example.org")
 
 
-def test_a_token_is_never_asked_for_in_clear(keys: dict[str, SigningKey], server: Server) -> None:
+@pytest.mark.parametrize("scheme", ["http", "HTTP"])
+def test_a_token_is_never_asked_for_in_clear(
+    scheme: str, keys: dict[str, SigningKey], server: Server
+) -> None:
     base = Origin("http://fhir.example.org/r4", allow_http=True)
-    server.configuration |= {"token_endpoint": "http://fhir.example.org/token"}
+    server.configuration |= {"token_endpoint": f"{scheme}://fhir.example.org/token"}
     clear = SmartBackend(base, client_id="study-7", key=keys["ES384"], access=READING)
     with pytest.raises(ConfigError, match="in clear: nothing was sent"):
         run(clear, server)

@@ -5,6 +5,7 @@ second gzip member follows; so bodies are read raw and decoded here. Lines end a
 U+2028 and U+0085 are ordinary characters inside JSON strings.
 """
 
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
@@ -12,7 +13,7 @@ from hashlib import sha256
 import httpx
 from msgspec import Struct
 
-from fhir_msct.client.failures import Unusable
+from fhir_msct.client.failures import TooSlow, Unusable
 
 KIB, MIB = 1024, 1024 * 1024
 STEP = 256 * KIB
@@ -23,11 +24,16 @@ ALREADY_SMALL = MIB
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What is too big to be meant: bytes of one body, bytes of one line, bytes out for each byte in."""
+    """What is too big to be meant: bytes of one body, bytes of one line, bytes out for each byte in.
+
+    And what is too slow: fewer than `pace` bytes a second, once the body has taken `patience` seconds.
+    """
 
     body: int = 256 * MIB
     line: int = 16 * MIB
     ratio: int = 200
+    patience: float = 150.0
+    pace: int = KIB
 
 
 class Line(Struct, frozen=True):
@@ -54,14 +60,28 @@ def read_body(response: httpx.Response, limits: Limits) -> bytes:
 
 
 def read_chunks(response: httpx.Response, limits: Limits) -> Iterator[bytes]:
-    """A body of any length, decoded, part by part; raises Unusable for what is missing or damaged."""
+    """A body of any length, decoded, part by part.
+
+    Raises Unusable for what is missing or damaged, TooSlow for what drips so that it would never end.
+    """
     coding = response.headers.get("content-encoding", "identity").strip().lower()
-    chunks = _framed(response.iter_raw(), response.headers.get("content-length"))
+    chunks = _framed(_flowing(response.iter_raw(), limits), response.headers.get("content-length"))
     if coding in ("gzip", "x-gzip"):
         chunks = gunzip(chunks, limits)
     elif coding not in ("identity", ""):
         raise Unusable("encoding", "the answer is encoded in a way that was not asked for")
     yield from chunks
+
+
+def _flowing(chunks: Iterable[bytes], limits: Limits) -> Iterator[bytes]:
+    """The chunks as long as they keep coming: a timeout that each byte begins anew never strikes."""
+    began, got = time.monotonic(), 0
+    for chunk in chunks:
+        got += len(chunk)
+        yield chunk
+        took = time.monotonic() - began
+        if took > limits.patience and got < took * limits.pace:
+            raise TooSlow("the answer comes too slowly to ever end: run this again later")
 
 
 def _framed(chunks: Iterable[bytes], announced: str | None) -> Iterator[bytes]:

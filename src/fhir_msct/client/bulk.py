@@ -148,7 +148,7 @@ class Bulk:
         one. Raises Declined (404 and 410: the file has expired), Unusable, Unreachable.
         """
         self._check(file.url, requires_token)
-        patience, tried = self._exchange.patience, 0
+        patience, tried, renewed = self._exchange.patience, 0, False
         while True:
             tried += 1
             try:
@@ -156,6 +156,10 @@ class Bulk:
                 if wait is None:
                     _unwrap(path)
                     return
+            except Declined as error:
+                if error.status != 401 or renewed or not requires_token:
+                    raise
+                wait, renewed = 0.0, True  # once more, with a new token
             except (Unreachable, Unusable) as error:
                 if tried >= patience.tries or getattr(error, "reason", "cut") not in _TRY_AGAIN:
                     raise
@@ -178,8 +182,12 @@ class Bulk:
                 known = Origin(url.partition("?")[0])
             except ConfigError:
                 raise Unusable("file-foreign", "a file at an address that may not be asked") from None
-            if known.is_loopback and not self._origin.is_loopback:
-                raise Unusable("file-foreign", "a file on this machine, named by a server elsewhere")
+            if known.is_inside and not self._origin.is_inside:
+                raise Unusable(
+                    "file-foreign",
+                    f"a file at {origins.shown(url)}, inside our network, named by a server elsewhere: "
+                    "[pull] file_origins lists it not",
+                )
 
     def _admits(self, with_token: bool) -> Callable[[str], bool]:
         """What says of a redirect's address whether a file may be asked for there."""
@@ -206,7 +214,7 @@ class Bulk:
         ) as reply:
             if reply.status_code != 200:
                 codes = issue_codes(_told(reply, self._exchange.limits))
-                if reply.status_code in RETRIED or (reply.status_code == 401 and with_token):
+                if reply.status_code in RETRIED:
                     return _wait(reply) or 1.0
                 raise Declined(reply.status_code, codes, _no("$export file", reply.status_code, codes))
             media = media_type(reply.headers.get("content-type", ""))

@@ -1,8 +1,9 @@
 """One question, one whole answer: sent at a guest's pace, tried again where that is right, read strictly.
 
 No credential sits in the HTTP client: the token is put on each request whose address lies on our own
-origin, and nothing else is ever sent anywhere; what a way to authenticate has to ask first (`auth.Ask`)
-goes without one. Redirects are followed by hand (`redirects.py`), proxies of the environment are not used.
+origin, a cookie goes back to that origin only, and nothing else is ever sent anywhere; what a way to
+authenticate has to ask first (`auth.Ask`) goes without a token. Redirects are followed by hand
+(`redirects.py`), proxies of the environment are not used.
 """
 
 import secrets
@@ -116,9 +117,9 @@ class Exchange:
             tried += 1
             last = tried >= self._patience.tries
             enough = failing is not None and tried >= failing
+            self._gate.wait()  # first: a token may not live as long as the server makes us wait
             authorization = self._authorization()
             said = {**(headers or {})} | ({"Authorization": authorization} if authorization else {})
-            self._gate.wait()
             try:
                 reply, wait = self._once(method, url, route, said, content)
             except (Unreachable, Unusable) as error:
@@ -153,11 +154,11 @@ class Exchange:
         Whoever calls has made sure that the address may be asked, and that the token may go there;
         `admits` says the same of where a redirect leads to. Raises Unusable (`redirect`) where it may not.
         """
+        self._gate.wait()
         authorization = self._authorization() if with_token else ""
         said = {**headers} | ({"Authorization": authorization} if authorization else {})
         trail = self._trail(method, url, route, admits)
         while True:
-            self._gate.wait()
             with self._streamed(method, trail.url, route, said, content) as response:
                 status, place = response.status_code, response.headers.get("location", "")
                 if not trail.leads_on(status):
@@ -173,6 +174,7 @@ class Exchange:
                 trail.go_on(status, place)
             except ServerUnfit as error:
                 raise Unusable("redirect", str(error)) from None
+            self._gate.wait()
 
     @contextmanager
     def _streamed(
@@ -182,6 +184,8 @@ class Exchange:
         own, status, size = secrets.token_hex(8), 0, 0
         named, answered = {**headers, "X-Request-Id": own}, ""
         request = self._http.build_request(method, url, headers=named, content=content)
+        if not self.origin.is_place_of(url):
+            request.headers.pop("Cookie", None)  # the session of our server is nobody else's
         try:
             response = self._http.send(request, stream=True)
             try:

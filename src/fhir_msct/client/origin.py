@@ -6,6 +6,7 @@ are those of the base address; the same parser that opens the connection decides
 
 import ipaddress
 import re
+import socket
 from functools import lru_cache
 
 import httpx
@@ -14,8 +15,8 @@ from fhir_msct.errors import ConfigError
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_DISGUISED = re.compile(rb"%2e|%2f|%5c|\\|//", re.IGNORECASE)
-"""Ways to write a dot, a slash or a backslash that a server may read as another path."""
+_DISGUISED = re.compile(rb"%2e|%2f|%5c|%25|\\|//|/\.{1,2};", re.IGNORECASE)
+"""Ways to write a dot, a slash or a backslash that a server, or its proxy, may read as another path."""
 
 
 class Origin:
@@ -30,6 +31,8 @@ class Origin:
             raise ConfigError(f"the address of {url.host} holds more than a base: no user, no ?, no #")
         self.host = url.host
         self.is_loopback = _is_loopback(url.host)
+        self.is_inside = self.is_loopback or _is_inside(url.host)
+        """Whether the host is an address that means another machine in each network: 10.0.0.5, 127.1."""
         if url.scheme == "http" and not (self.is_loopback or allow_http):
             raise ConfigError(f"{url.host}: http would send patients' data in clear; use https")
         self._place = _place(url)
@@ -91,6 +94,21 @@ def _parsed(url: str) -> httpx.URL | None:
 
 def _place(url: httpx.URL) -> tuple[str, str, int]:
     return url.scheme, url.host.lower(), url.port or DEFAULT_PORTS.get(url.scheme, 0)
+
+
+def _is_inside(host: str) -> bool:
+    """Also in the shorter spellings that a resolver takes for an address: 127.1, 2130706433, 0x7f.1."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        try:
+            address = ipaddress.IPv4Address(socket.inet_aton(name))
+        except OSError:
+            return False
+    return not (getattr(address, "ipv4_mapped", None) or address).is_global
 
 
 def _is_loopback(host: str) -> bool:

@@ -81,19 +81,23 @@ class Gate:
     def __init__(self, patience: Patience, per_second: float | None) -> None:
         self._patience = patience
         self._gap = 1.0 / per_second if per_second else 0.0
-        self._free = patience.clock()
+        self._free = self._closed = patience.clock()
         self._lock = threading.Lock()
 
     def wait(self) -> None:
         """Returns when the next request may be sent."""
-        with self._lock:
-            now = self._patience.clock()
-            turn = max(now, self._free)
-            self._free = turn + self._gap
-        if turn > now:
-            self._patience.sleep(turn - now)
+        while True:
+            with self._lock:
+                now = self._patience.clock()
+                turn = max(now, self._free, self._closed)
+                self._free = turn + self._gap
+            if turn > now:
+                self._patience.sleep(turn - now)
+            with self._lock:
+                if turn >= self._closed:  # else it was closed while we slept
+                    return
 
     def close_for(self, seconds: float) -> None:
         """Nothing passes for so long: the server asked all of us to wait, not one request."""
         with self._lock:
-            self._free = max(self._free, self._patience.clock() + seconds)
+            self._closed = max(self._closed, self._patience.clock() + seconds)

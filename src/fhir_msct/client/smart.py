@@ -147,7 +147,7 @@ class SmartBackend:
                 f"{wanted}{earlier}: nothing was sent there; where the hospital confirms that address, "
                 f"name it in study.toml as [{self._section}] token_origin"
             )
-        if token_url.startswith("http:") and not wanted.is_loopback:
+        if not token_url.lower().startswith("https:") and not wanted.is_loopback:
             raise ConfigError(
                 f"{self._base} wants tokens to be asked for by http, in clear: nothing was sent there; "
                 "the hospital has to give them by https"

@@ -16,18 +16,23 @@ from fhir_msct.archive.bulk_jobs import File, Job
 from fhir_msct.archive.failures import spoken
 from fhir_msct.archive.runs import Asked, Run
 from fhir_msct.client.bulk import Bulk, Waiting
-from fhir_msct.client.failures import Declined, Unusable
+from fhir_msct.client.failures import Declined, NoUse, Unusable
 from fhir_msct.client.manifest import Listed, Manifest, levels
 from fhir_msct.client.rest import Client
 from fhir_msct.client.retry import Patience
 from fhir_msct.client.windows import instant_text, windows
 from fhir_msct.dates import instant
+from fhir_msct.errors import Unreachable
 from fhir_msct.plan import Plan, Wanted
 from fhir_msct.tasks.export_counts import Counts
 from fhir_msct.tasks.export_lines import Lines
 
 MOST_MANIFESTS = 1000
 """Parts of one manifest."""
+
+
+DAMAGED = frozenset({"cut", "gzip-cut", "gzip-bad", "shape"})
+"""What is wrong with a manifest that may come whole the next time."""
 
 
 class Failed(Exception):
@@ -51,6 +56,13 @@ def level(plan: Plan, capability: dict[str, Any]) -> tuple[str | None, str]:
     if "Patient" in known or (plan.pull.how == "export" and "system" not in known):
         return "Patient", ""
     return ("", "") if "system" in known else (None, "")
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the next poll may bring an answer where this one was lost, or came damaged."""
+    if isinstance(error, Unusable):
+        return error.reason in DAMAGED
+    return isinstance(error, Unreachable) and not isinstance(error, NoUse)
 
 
 class Exporting:
@@ -132,7 +144,7 @@ class Exporting:
             [(one.kind, one.type, one.url, one.count) for part in parts for one in part.files],
             manifest="\n".join(part.text for part in parts),
             transaction_time=parts[0].transaction_time,
-            token=parts[0].requires_token,
+            token=all(part.requires_token for part in parts),  # where they differ, to none of the files
         )
         self._watermark(this, moment)
         return self._again()
@@ -168,11 +180,17 @@ class Exporting:
         Progress is what was not said before: what goes to and fro, or is left out now and then, is none.
         With `tries` it was done before, and is asked for only so often.
         """
-        moved, said, tried = self._patience.clock(), {""}, 0
+        moved, said, tried, lost = self._patience.clock(), {""}, 0, 0
         while True:
             try:
-                found = self._bulk.poll(url)
-            except (Declined, Unusable) as error:
+                found, lost = self._bulk.poll(url), 0
+            except (Declined, Unreachable, Unusable) as error:
+                lost += 1
+                if lost < self._patience.tries and _may_pass(error):
+                    self._patience.sleep(self._patience.backoff(lost))
+                    continue
+                if isinstance(error, Unreachable):
+                    raise
                 raise Failed(str(error)) from None
             if isinstance(found, Manifest):
                 return found
