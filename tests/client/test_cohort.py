@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fhir_msct.client.cohort import Found, checked, patients
-from fhir_msct.client.failures import Declined
+from fhir_msct.client.failures import Declined, Unusable
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.rest import Client
 from fhir_msct.errors import ConfigError
@@ -84,6 +84,57 @@ def test_a_condition_that_names_no_patient_is_a_problem() -> None:
     server = FakeFhir([condition("c1", "Patient/p1", DM), condition("c2", "urn:uuid:1", DM)])
     (problem,) = find(server, diagnosis=(DM,)).problems
     assert problem == "1 Condition of the cohort do not name a Patient of this server"
+
+
+class Ignoring(FakeFhir):
+    """A server that does not mind by what a Condition or a ResearchSubject is searched for."""
+
+    def _search(self, type_: str, asked: dict[str, str]) -> tuple[list[bytes], int]:
+        left = {name: value for name, value in asked.items() if name not in ("code", "study")}
+        return super()._search(type_, left)
+
+
+def test_who_does_not_have_the_diagnosis_is_left_out_and_the_server_named() -> None:
+    held = [condition("c1", "Patient/p1", DM), condition("c2", "Patient/p2", "urn:x|1")]
+    found = find(Ignoring(held), diagnosis=(DM,))
+    assert found.patients == ("p1",)
+    (problem,) = found.problems
+    assert "1 Condition came that do not have the code asked for" in problem
+
+
+def test_who_is_of_another_study_is_left_out_and_the_server_named() -> None:
+    held = [subject("s1", "Patient/p1", "ResearchStudy/msct"), subject("s2", "Patient/p2", "ResearchStudy/x")]
+    found = find(Ignoring(held), research_study="msct")
+    assert found.patients == ("p1",)
+    assert "1 ResearchSubject came that do not have the study asked for" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("token", "who"),
+    [("396230008", ("p1", "p2")), ("|396230008", ("p2",)), ("http://snomed.info/sct|", ("p1",))],
+)
+def test_a_diagnosis_may_be_a_code_or_a_system_alone(token: str, who: tuple[str, ...]) -> None:
+    held = [condition("c1", "Patient/p1", DM), condition("c2", "Patient/p2", "|396230008")]
+    assert find(Ignoring(held), diagnosis=(token,)).patients == who
+
+
+def test_a_diagnosis_that_was_entered_in_error_admits_nobody() -> None:
+    wrong = condition("c1", "Patient/p1", DM) | {
+        "verificationStatus": {"coding": [{"code": "entered-in-error"}]}
+    }
+    found = find(FakeFhir([wrong, condition("c2", "Patient/p2", DM)]), diagnosis=(DM,))
+    assert found == Found(patients=("p2",))
+
+
+@pytest.mark.parametrize("member", [b"5", b'["x"]', b"1e400"])
+def test_a_group_that_cannot_be_read_is_no_traceback(member: bytes) -> None:
+    server = FakeFhir()
+    server.held["Group", "g"] = b'{"resourceType":"Group","id":"g","member":' + member + b"}"
+    if member == b"1e400":
+        with pytest.raises(Unusable, match="Group/g cannot be read"):
+            find(server, group="g")
+    else:
+        assert find(server, group="g").problems
 
 
 def test_a_search_whose_counts_do_not_fit_leaves_the_cohort_in_doubt() -> None:

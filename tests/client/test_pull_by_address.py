@@ -1,12 +1,16 @@
 """What a server finds only by its own full address: HAPI keeps a reference as it was written."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from fhir_msct import plan as plans
 from fhir_msct.archive.store import Archive
+from fhir_msct.client.failures import Declined
 from fhir_msct.tasks.pull import PullReport, pull
 from lib.fake_fhir import BASE, FakeFhir, observation, patient, status
 from lib.virtual_time import VirtualTime
@@ -22,9 +26,12 @@ def server() -> FakeFhir:
     return FakeFhir([*held, named_by(BASE, "hidden1", "p1"), named_by(BASE, "hidden2", "p9")])
 
 
-def pulled(folder: Path, server: FakeFhir, **more: Any) -> PullReport:
+def pulled(
+    folder: Path, server: FakeFhir, *, patients: Sequence[str] = ("p1", "p2"), **more: Any
+) -> PullReport:
     folder.mkdir(exist_ok=True)
-    (folder / "study.toml").write_text(f'[server]\nurl = "{BASE}"\n[cohort]\npatients = ["p1", "p2"]\n')
+    named = json.dumps(list(patients))
+    (folder / "study.toml").write_text(f'[server]\nurl = "{BASE}"\n[cohort]\npatients = {named}\n')
     plan = plans.load(folder)
     wanted = plans.Wanted(types=("Patient", "Observation"), cohort=plan.cohort)
     patience = VirtualTime().patience()
@@ -82,3 +89,33 @@ def test_one_question_for_a_type_is_enough_where_nothing_is_named_so(tmp_path: P
     server = FakeFhir([patient("p1"), patient("p2"), observation("o1", "p1")])
     assert pulled(tmp_path / "study", server).complete
     assert len([one for one in server.asked if "patient=http" in one]) == 1
+
+
+def test_what_is_asked_for_by_address_is_asked_in_smaller_parts_where_that_is_too_long(
+    tmp_path: Path,
+) -> None:
+    ids = [f"{number:032}" for number in range(25)]
+    server = FakeFhir([*map(patient, ids), *(named_by(BASE, f"h{id_}", id_) for id_ in ids[:3])])
+    server.bend("^POST", status(405, "not-supported"), times=999)
+    report = pulled(tmp_path / "study", server, patients=ids)
+    assert report.complete, report.problems
+    assert observations(tmp_path / "study") == {f"h{id_}" for id_ in ids[:3]}
+
+
+def test_a_server_that_is_busy_has_not_said_that_it_finds_nothing(tmp_path: Path, server: FakeFhir) -> None:
+    server.bend("patient=http", status(503), times=6)
+    with pytest.raises(Declined):
+        pulled(tmp_path / "study", server)
+    assert pulled(tmp_path / "study", server).complete
+    assert observations(tmp_path / "study") == {"o1", "o2", "hidden1"}
+
+
+def test_what_comes_between_two_counts_hides_nothing(tmp_path: Path, server: FakeFhir) -> None:
+    def late(request: httpx.Request) -> httpx.Response:
+        answer = server.answer(request)
+        server.hold(observation("o3", "p1"))
+        return answer
+
+    server.bend("patient=p1%2Cp2%2Chttp", late, times=1)
+    pulled(tmp_path / "study", server)
+    assert "hidden1" in observations(tmp_path / "study")

@@ -42,7 +42,14 @@ class BulkChaos(Chaos):
         self._polls, self._sent_on = {}, ""
 
     def _handled(self, request: httpx.Request) -> httpx.Response:
-        response = super()._handled(request)
+        polled = next((path for path in self._polls if request.url.path.endswith(path)), "")
+        try:
+            response = super()._handled(request)
+        except httpx.TransportError:
+            self._polls.pop(polled, None)  # whatever it said, nobody has heard it
+            raise
+        if response.status_code != 202:
+            self._polls.pop(polled, None)
         url = str(request.url)
         gone_on = url.startswith(ELSEWHERE)
         if self.fault == "redirect" and (gone_on or is_file(url)):

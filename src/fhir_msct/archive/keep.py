@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
-from fhir_msct.archive.versions import CURRENT, DELETED, Version, choose
+from fhir_msct.archive.versions import CURRENT, DELETED, Alike, Version, choose
 from fhir_msct.records import Resource
 
 _KNOWN = """
@@ -119,7 +120,7 @@ def keep(connection: sqlite3.Connection, run: int, found: Resource, file: int | 
 def order(connection: sqlite3.Connection, type_: str, key: str) -> None:
     """Decides again which version of one resource is the current one."""
     known = connection.execute(_KNOWN, (type_, key)).fetchall()
-    choices = choose([version_of(row) for row in known])
+    choices = choose([version_of(row) for row in known], alike_in(connection))
     connection.executemany(
         "update resource set state = ?, same_id = ? where id = ?",
         [(choice.state, choice.same_id, row) for row, choice in choices.items()],
@@ -172,9 +173,27 @@ def digest_of(found: Resource) -> str:
     return sha256(said).hexdigest()
 
 
+def alike_in(connection: sqlite3.Connection) -> Alike:
+    """What says of two versions in an archive whether they are two spellings of the same."""
+
+    def spelled(one: Version) -> Any:
+        (body,) = connection.execute("select body from resource where id = ?", (one.row,)).fetchone()
+        try:
+            return json.loads(body, parse_float=_as_written, parse_int=_as_written)
+        except (ValueError, RecursionError):  # nothing but the same bytes are the same as these
+            return body
+
+    return lambda one, other: spelled(one) == spelled(other)
+
+
+def _as_written(number: str) -> tuple[str]:
+    """5.40 is not 5.4 here, and neither is a text."""
+    return (number,)
+
+
 def version_of(row: tuple[object, ...]) -> Version:
     """What choosing needs to know of a row."""
-    number, _, place, version, lastupdated, deleted, brought, seen, gone, kind, base = row
+    number, digest, place, version, lastupdated, deleted, brought, seen, gone, kind, base = row
     name = str(place).rpartition(":")[0]
     return Version(
         row=number,  # type: ignore[arg-type]
@@ -186,4 +205,5 @@ def version_of(row: tuple[object, ...]) -> Version:
         seen=seen,  # type: ignore[arg-type]
         gone=gone,  # type: ignore[arg-type]
         file=f"{base}/{name}" if name else "",
+        sha256=str(digest),
     )

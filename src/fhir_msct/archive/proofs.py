@@ -27,6 +27,17 @@ _HELD = """
 """
 _SINCE = "and julianday(c.lastupdated) >= julianday(:since)"
 _BEFORE = "and julianday(c.lastupdated) < julianday(:before)"
+_UNSTAMPED = """
+    select 1 from resource v join run on run.id = v.seen where v.type = ? and v.state = 'current'
+        and run.kind = 'server' and julianday(v.lastupdated) is null limit 1
+"""
+_SHAKEN = """
+    select type from (
+        select type from window where run = :run and (tried > 0 or hi <> '')
+        union select f.type from bulk_file f join bulk_job on bulk_job.id = f.job
+            where bulk_job.run = :run and f.state = 'failed')
+    where type not in (select type from window where run = :run and state = 'unproved')
+"""
 _NEWEST = """
     select v.key, v.lastupdated from resource v join run on run.id = v.seen
     where v.type = ? and v.state = 'current' and run.kind = 'server' and julianday(v.lastupdated) is not null
@@ -70,6 +81,26 @@ def newest(archive: Archive, type_: str) -> tuple[str, str] | None:
     """Key and lastUpdated of the resource of a type that the server changed last, as far as is known."""
     row = archive.connection.execute(_NEWEST, (type_,)).fetchone()
     return (row[0], row[1]) if row else None
+
+
+def unstamped(archive: Archive, type_: str) -> bool:
+    """Whether the server gives some of a type no lastUpdated: no question about the time finds those."""
+    return archive.connection.execute(_UNSTAMPED, (type_,)).fetchone() is not None
+
+
+def shaken(run: Run) -> frozenset[str]:
+    """The types of which a reading failed, or was parted by time, and that are proved nevertheless.
+
+    What a failed one brought may be gone by the one that proved its window; and what has no time, or lies
+    where two bounds of a coarse server meet, is in no part.
+    """
+    return frozenset(type_ for (type_,) in run.archive.connection.execute(_SHAKEN, {"run": run.number}))
+
+
+def parted_by_time(run: Run, type_: str) -> bool:
+    """Whether windows of a type have an end in time."""
+    sql = "select 1 from window where run = ? and type = ? and hi <> '' limit 1"
+    return run.archive.connection.execute(sql, (run.number, type_)).fetchone() is not None
 
 
 def step(run: Run) -> int:

@@ -32,6 +32,12 @@ _MISSING = """
 """
 """The plus keeps SQLite from the index of `seen`, by which it would go through the whole run for each row."""
 
+_LEFT = f"""
+    select count(distinct v.key) from resource v join run on run.id = v.seen
+    where v.type = :type and v.state = 'current' and run.kind = 'server'
+        and v.key not in (select key from ({_MISSING}) where type = :type)
+"""  # noqa: S608  (our own statement)
+
 _OPEN = """
     insert into window (run, type, patients, lo, hi, whole) values (?, ?, ?, ?, ?, ?)
     on conflict (run, type, patients, lo, hi) do update set state = 'open', tried = 0, next_url = null,
@@ -219,6 +225,11 @@ class Run:
         patients = json.dumps(window.patients)
         sql = "select count(*) from window where run = ? and type = ? and patients = ?"
         return int(self._one(sql, self.number, window.type, patients)[0])
+
+    def left(self, type_: str) -> int:
+        """How many different resources of a type will be current when this run ends complete."""
+        asked = {"run": self.number, "types": "[]", "type": type_}
+        return int(self.archive.connection.execute(_LEFT, asked).fetchone()[0])
 
     def lines(
         self, resources: Iterable[Resource], quarantined: Iterable[Quarantined], file: int | None

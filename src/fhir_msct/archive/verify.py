@@ -18,7 +18,7 @@ from typing import Any
 from msgspec import Struct
 
 from fhir_msct.archive import files, ledger, schema, seals
-from fhir_msct.archive.keep import EVERY, digest_of, version_of
+from fhir_msct.archive.keep import EVERY, alike_in, digest_of, version_of
 from fhir_msct.archive.store import FILE
 from fhir_msct.archive.versions import choose
 from fhir_msct.errors import MsctError
@@ -154,7 +154,7 @@ def _unlike(
         return "it does not go by its own id"
     if start is not None and where.rpartition(":")[2] != str(start):
         return "it is not where it was cut from"
-    if full_url is not None and "://" in full_url and not _is_of(full_url, type_, id_):
+    if not where and full_url is not None and "://" in full_url and not _is_of(full_url, type_, id_):
         return "its fullUrl names another resource"
     if deleted:
         return "" if not body else "a deletion with a body"
@@ -175,11 +175,12 @@ def _is_of(full_url: str, type_: str, id_: str | None) -> bool:
 
 
 def _states(connection: sqlite3.Connection, tally: _Tally) -> None:
+    alike = alike_in(connection)
     for (type_, key), group in groupby(connection.execute(EVERY), key=lambda row: (row[0], row[1])):
         tally.number += 1
         rows = list(group)
         versions = [version_of(row[5:]) for row in rows]
-        choices = choose(versions)
+        choices = choose(versions, alike)
         for (*_, state, same_id, impossible), version in zip(
             (row[:5] for row in rows), versions, strict=True
         ):

@@ -4,7 +4,7 @@ The answer does not depend on the order in which the versions came.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 from msgspec import Struct
@@ -30,6 +30,12 @@ class Version(Struct, frozen=True, kw_only=True):
     gone: int | None = None
     """Number of the complete run that no longer found it."""
     file: str = ""
+    sha256: str = ""
+    """Of its bytes."""
+
+
+Alike = Callable[[Version, Version], bool]
+"""Whether two bodies differ in nothing but how they are written: spaces, and the order of members."""
 
 
 class Choice(Struct, frozen=True):
@@ -39,14 +45,15 @@ class Choice(Struct, frozen=True):
     same_id: bool = False
 
 
-def choose(versions: Sequence[Version]) -> dict[int, Choice]:
+def choose(versions: Sequence[Version], alike: Alike = lambda one, other: False) -> dict[int, Choice]:
     """For each row its state: current, superseded or deleted.
 
-    Several that nothing can order are all current, with `same_id`.
+    Several that nothing can order are all current, with `same_id`; but of two spellings of one version
+    that a server gave in one run (an export writes in one line what a search indents) one will do.
     """
     beaten: set[int] = set()
     for one, other in combinations(versions, 2):
-        order = _order(one, other)
+        order = _order(one, other, alike)
         if order:
             beaten.add(other.row if order > 0 else one.row)
     left = [version for version in versions if version.row not in beaten] or list(versions)
@@ -57,7 +64,7 @@ def choose(versions: Sequence[Version]) -> dict[int, Choice]:
     return choices
 
 
-def _order(one: Version, other: Version) -> int:
+def _order(one: Version, other: Version, alike: Alike) -> int:
     """Above 0 where the first is newer, below 0 where the second is, 0 where nothing tells."""
     if "load" in (one.kind, other.kind):
         return _entered(one, other)
@@ -69,9 +76,17 @@ def _order(one: Version, other: Version) -> int:
         return 1 if numbers[0] > numbers[1] else -1
     if one.deleted != other.deleted:
         return _deletion(one, other) if one.deleted else -_deletion(other, one)
-    if one.kind == other.kind == "server" or (one.file and one.file == other.file):
+    if one.kind == other.kind == "server":
+        same = one.seen == other.seen and alike(one, other)
+        return _either(one, other) if same else _compared((True, one.seen), (True, other.seen))
+    if one.file and one.file == other.file:
         return _compared((True, one.seen), (True, other.seen))
     return 0
+
+
+def _either(one: Version, other: Version) -> int:
+    """Which of two that say the same, whatever came first."""
+    return 1 if one.sha256 < other.sha256 else -1
 
 
 def _entered(one: Version, other: Version) -> int:

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from fhir_msct.client import origin as origins
 from fhir_msct.client.body import MIB, read_body, read_chunks
-from fhir_msct.client.failures import Declined, Unusable
+from fhir_msct.client.failures import Declined, TooSlow, Unusable
 from fhir_msct.client.manifest import Listed, Manifest, read_manifest
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.reply import FHIR_JSON, issue_codes, media_type
@@ -277,7 +277,7 @@ def _told(reply: httpx.Response, limits: Any) -> bytes:
     """The body of an answer of which only issue codes are wanted; empty where it cannot be read."""
     try:
         return read_body(reply, limits)
-    except Unusable:
+    except (TooSlow, Unusable, httpx.TransportError):  # status and headers are here, and say enough
         return b""
 
 

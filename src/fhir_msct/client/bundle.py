@@ -96,12 +96,15 @@ def checked_text(body: bytes) -> None:
 def head(body: bytes) -> Head:
     """Type, id and meta of a JSON object; raises Unusable (`not-json`, `not-an-object`, `shape`)."""
     try:
-        return _head.decode(body)
+        found = _head.decode(body)
     except msgspec.ValidationError:
         reason = "shape" if body.lstrip()[:1] == b"{" else "not-an-object"
         raise Unusable(reason, "JSON, but no object that could be a resource") from None
     except (msgspec.DecodeError, RecursionError):
         raise Unusable("not-json", "not JSON, or cut short") from None
+    if isinstance(found.id, str) and "\0" in found.id:  # where most programs, databases too, end a text
+        raise Unusable("shape", "an id with a NUL in it")
+    return found
 
 
 def resource(body: bytes, known: Head, *, where: str = "", entry: Entry | None = None) -> Resource:

@@ -74,10 +74,17 @@ def patients(client: Client, cohort: Cohort, page_size: int) -> Found:
     problems: list[str] = []
     for type_, params in requests(cohort):
         resources, why = gathered(client, type_, (*params, ("_count", str(page_size))))
-        named = [patient_of(resource.body, client.base_url) for resource in resources]
+        asked = [one for one in resources if _is_asked_for(one, params[0], client.base_url)]
+        valid = [one for one in asked if not _is_withdrawn(one)]
+        named = [patient_of(resource.body, client.base_url) for resource in valid]
         found.update(id_ for id_ in named if id_)
         if why:
             problems.append(f"the cohort cannot be proved whole: {type_}: {why}")
+        if unasked := len(resources) - len(asked):
+            problems.append(
+                f"{unasked} {type_} came that do not have the {params[0][0]} asked for, and were left out: "
+                "the server does not mind it, so name the cohort's patients or their Group instead"
+            )
         if None in named:
             problems.append(f"{named.count(None)} {type_} of the cohort do not name a Patient of this server")
     return _nonempty(found, problems)
@@ -105,8 +112,13 @@ def _members(client: Client, group: str) -> Found:
     found = client.read("Group", group)
     if found is None:
         raise ConfigError(f"study.toml: [cohort] group: the server has no Group/{group}")
-    tree: Any = msgspec.json.decode(found.body)
-    members = [member for member in tree.get("member") or [] if isinstance(member, dict)]
+    try:
+        tree: Any = msgspec.json.decode(found.body)
+    except (msgspec.DecodeError, RecursionError):
+        raise Unusable(
+            "shape", f"Group/{group} cannot be read: a number in it is beyond every range"
+        ) from None
+    members = _objects(tree.get("member"))
     active = [member.get("entity") for member in members if member.get("inactive") is not True]
     named = [reference_to(entity, "Patient", client.base_url) for entity in active]
     lost = named.count(None)
@@ -114,6 +126,39 @@ def _members(client: Client, group: str) -> Found:
     if found.subsetted:
         problems.append(f"Group/{group} came without all of its elements")
     return _nonempty({id_ for id_ in named if id_}, problems)
+
+
+def _is_asked_for(found: Resource, asked: tuple[str, str], base_url: str) -> bool:
+    """Whether a resource has the `study` or the `code` that was asked for: a server may ignore either."""
+    tree, (name, value) = _tree(found), asked
+    if name == "study":
+        return f"ResearchStudy/{reference_to(tree.get('study'), 'ResearchStudy', base_url)}" == value
+    concept = tree.get("code")
+    codings = _objects(concept.get("coding") if isinstance(concept, dict) else None)
+    system, bar, code = value.rpartition("|")
+    return any(
+        (not code or one.get("code") == code) and (not bar or (one.get("system") or "") == system)
+        for one in codings
+    )
+
+
+def _is_withdrawn(found: Resource) -> bool:
+    """Whether a Condition was entered in error (http://hl7.org/fhir/R4/condition.html: con-5)."""
+    said = _tree(found).get("verificationStatus")
+    codings = _objects(said.get("coding") if isinstance(said, dict) else None)
+    return any(one.get("code") == "entered-in-error" for one in codings)
+
+
+def _tree(found: Resource) -> dict[str, Any]:
+    try:
+        tree: Any = msgspec.json.decode(found.body)
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _nonempty(found: set[str], problems: list[str]) -> Found:

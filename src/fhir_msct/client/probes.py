@@ -6,7 +6,7 @@ elsewhere; a probe knows REST and nothing of the trial.
 
 from collections.abc import Iterator
 from datetime import datetime
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
@@ -137,7 +137,8 @@ def _answer(page: Look, params: Params) -> Iterator[Sign]:
     if page.own is None:
         yield Sign("no-self")
         return
-    understood = {name: value.replace(" ", "+") for name, value in parse_qsl(urlsplit(page.own).query)}
+    query = page.own.partition("?")[2].partition("#")[0]
+    understood = {name: value.replace(" ", "+") for name, value in parse_qsl(query)}
     lost = [name for name, value in params if understood.get(name) != value.replace(" ", "+")]
     if lost:
         yield Sign("self-differs", ", ".join(lost))

@@ -115,7 +115,10 @@ class Client:
         reply = self._send("GET", f"{self.base_url}/metadata", METADATA, _FRESH)
         if reply.status in REFUSED or reply.status >= 500:
             raise declined(reply, METADATA)
-        tree = msgspec.json.decode(reply.body) if reply.status == 200 else None
+        try:
+            tree = msgspec.json.decode(reply.body) if reply.status == 200 else None
+        except (msgspec.DecodeError, RecursionError):
+            tree = None
         return statement(tree, f"{self.origin}", reply.status, self._url_key)
 
     def search(self, type_: str, params: Params, *, start: str | None = None) -> Iterator[Page]:

@@ -68,6 +68,8 @@ def http_date(text: str | None) -> datetime | None:
         moment = parsedate_to_datetime(text or "")
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+    if not 1970 <= moment.year <= 2999:  # no clock of any server, and no room to count from it
+        return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

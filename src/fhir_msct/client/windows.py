@@ -143,7 +143,7 @@ def history_supported(capability: dict[str, Any], type_: str) -> bool:
     """Whether the server says that it keeps the history of each resource of a type."""
     for rest in _objects(capability.get("rest")):
         for one in _objects(rest.get("resource")):
-            codes = {what.get("code") for what in _objects(one.get("interaction"))}
+            codes = [what.get("code") for what in _objects(one.get("interaction"))]
             if one.get("type") == type_ and "history-instance" in codes:
                 return True
     return False
@@ -222,7 +222,7 @@ def patient_of(body: bytes, base_url: str) -> str | None:
     """
     try:
         tree = _owner.decode(body)
-    except msgspec.ValidationError:  # a number in them is beyond every range
+    except msgspec.DecodeError:  # a number in them is beyond every range; or a deletion, without a body
         return None
     for value in (tree.subject, tree.patient, tree.individual):
         if found := reference_to(value, "Patient", base_url):
@@ -246,12 +246,11 @@ def _tokens(found: Resource) -> set[str]:
     """The codes of a resource; none where a number in them is beyond every range."""
     try:
         tree = msgspec.to_builtins(_coded.decode(found.body))
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         return set()
     concept = tree.get(_CODE.get(found.type, ("", "code"))[1])
     codings = concept.get("coding") if isinstance(concept, dict) else None
-    pairs = [coding for coding in codings or [] if isinstance(coding, dict)]
-    return {f"{coding.get('system', '')}|{coding.get('code', '')}" for coding in pairs}
+    return {f"{coding.get('system', '')}|{coding.get('code', '')}" for coding in _objects(codings)}
 
 
 def _escaped(token: str) -> str:

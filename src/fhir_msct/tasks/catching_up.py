@@ -48,7 +48,9 @@ class CatchingUp:
     ) -> None:
         self._client, self._run, self._wanted, self._say = client, run, wanted, say
         self._capability, self._proving = capability, proving
-        self._hidden = Hidden(client.base_url, proving.count)
+        self._hidden = Hidden(
+            client.base_url, lambda one: client.count(one.type, one.params(wanted.page_size))
+        )
 
     def work(self) -> None:
         """Returns when every type is proved, or known not to be provable."""
@@ -91,7 +93,7 @@ class CatchingUp:
 
     def _whole(self) -> list[Asked]:
         """The windows that have to be read once more, since what is here is not what the server counts."""
-        again, moved = list[Asked](), proofs.read_again(self._run)
+        again, moved = list[Asked](), proofs.read_again(self._run) | proofs.shaken(self._run)
         for proof in proofs.proofs(self._run):
             if proof.since and proof.newest and not self._minds(proof):
                 proof = msgspec.structs.replace(proof, since="", newest="", how="")
@@ -142,6 +144,8 @@ class CatchingUp:
         """The instant before which everything is counted; none where the server cannot count so."""
         if proof.since or not since_supported(self._capability, proof.type):
             return proof.since
+        if proofs.parted_by_time(self._run, proof.type) or proofs.unstamped(self._run.archive, proof.type):
+            return ""
         return proofs.watermark(self._run) or ""
 
     def _reconciled(

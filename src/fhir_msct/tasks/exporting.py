@@ -181,13 +181,14 @@ class Exporting:
         With `tries` it was done before, and is asked for only so often.
         """
         moved, said, tried, lost = self._patience.clock(), {""}, 0, 0
+        last = Waiting(progress="", wait=None)
         while True:
             try:
                 found, lost = self._bulk.poll(url), 0
             except (Declined, Unreachable, Unusable) as error:
                 lost += 1
                 if lost < self._patience.tries and _may_pass(error):
-                    self._patience.sleep(self._patience.backoff(lost))
+                    self._patience.sleep(self._wait(last, tried + lost))  # as if it had said the same again
                     continue
                 if isinstance(error, Unreachable):
                     raise
@@ -199,7 +200,7 @@ class Exporting:
                 said.add(found.progress)
             if self._patience.clock() - moved > self._plan.stall_minutes * 60:
                 raise Failed(f"it showed no progress for {self._plan.stall_minutes} minutes")
-            tried += 1
+            tried, last = tried + 1, found
             if tries and tried >= tries:
                 raise Failed("its manifest is there no longer")
             self._patience.sleep(self._wait(found, tried))

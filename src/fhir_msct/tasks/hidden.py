@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from fhir_msct.client.failures import Declined, Unusable
-from fhir_msct.client.windows import Window
-from fhir_msct.tasks.proving import STOPS
+from fhir_msct.client.retry import RETRIED
+from fhir_msct.client.windows import TRIES, Window
+from fhir_msct.tasks.proving import STOPS, TOO_LONG
+
+LATER = RETRIED - {500}
+"""Statuses that say nothing of the question; with 500 a server stumbles over what it does not expect."""
 
 
 class Hidden:
@@ -25,22 +29,35 @@ class Hidden:
     def windows(self, type_: str, by_id: Iterable[Window]) -> list[Window]:
         """The windows by address that find what those by id do not; raises as a count does."""
         if type_ not in self._known:
-            self._known[type_] = [other for one in by_id if (other := self._beside(one)) is not None]
+            self._known[type_] = [other for one in by_id for other in self._beside(one)]
         return self._known[type_]
 
-    def _beside(self, one: Window) -> Window | None:
+    def _beside(self, one: Window) -> list[Window]:
         """The same patients by address, where these are other resources than those by id."""
         if one.type == "Patient" or self._resolves:
-            return None
-        named = msgspec.structs.replace(one, patients=addresses(self._base, one.patients))
-        if not (by_address := self._asked(named)):
-            return None
-        either = self._asked(msgspec.structs.replace(one, patients=(*one.patients, *named.patients)))
-        by_id = self._asked(one)
-        if by_id is None or either is None:
-            return None
-        self._resolves = by_address == either == by_id
-        return named if either == by_id + by_address else None
+            return []
+        try:
+            return self._found(
+                one, msgspec.structs.replace(one, patients=addresses(self._base, one.patients))
+            )
+        except _TooLong:
+            return [other for half in one.halves() for other in self._beside(half)]
+
+    def _found(self, one: Window, named: Window) -> list[Window]:
+        """The window by address, once three counts fit: something may come between two of them."""
+        for _ in range(TRIES):
+            if not (by_address := self._asked(named)):
+                return []
+            either = self._asked(msgspec.structs.replace(one, patients=(*one.patients, *named.patients)))
+            by_id = self._asked(one)
+            if by_id is None or either is None:
+                return []
+            if by_address == either == by_id:
+                self._resolves = True
+                return []
+            if either == by_id + by_address:
+                return [named]
+        return []
 
     def _asked(self, window: Window) -> int | None:
         """A count; None where the server does not take such a question, which says that it finds nothing."""
@@ -49,9 +66,15 @@ class Hidden:
         except Unusable:
             return None
         except Declined as error:
-            if error.status == STOPS:
+            if error.status in TOO_LONG and len(window.patients) > 1:
+                raise _TooLong from None
+            if error.status == STOPS or error.status in LATER:
                 raise
             return None
+
+
+class _TooLong(Exception):
+    """The addresses of so many patients are more than the server takes."""
 
 
 def addresses(base_url: str, ids: Iterable[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from fhir_msct.archive.runs import Arrived, Asked, Quarantined, Run
 from fhir_msct.archive.runs import Window as Open
+from fhir_msct.client import capability as capabilities
 from fhir_msct.client.failures import Declined, PageGone, Unusable
 from fhir_msct.client.pages import Page
 from fhir_msct.client.rest import Client
@@ -240,11 +241,7 @@ def _parts(this: Open, halves: Iterable[Window]) -> list[Asked]:
     return [Asked(this.type, half.patients, half.lo, half.hi, this.whole) for half in halves]
 
 
-def unsupported(capability: dict[str, object], types: Iterable[str]) -> tuple[str, ...]:
+def unsupported(capability: dict[str, Any], types: Iterable[str]) -> tuple[str, ...]:
     """The types that the server says it does not hold; none where its statement lists no types at all."""
-    listed: set[object] = set()
-    rest = capability.get("rest")
-    for part in rest if isinstance(rest, list) else []:
-        resources = part.get("resource") if isinstance(part, dict) else None
-        listed |= {one.get("type") for one in resources or [] if isinstance(one, dict)}
+    listed = capabilities.capability(capability).types
     return tuple(type_ for type_ in types if listed and type_ not in listed)

@@ -7,7 +7,7 @@ and proves the whole by the server's counts; an interrupted one goes on where it
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ from fhir_msct.archive.work import Since
 from fhir_msct.client import capability as capabilities
 from fhir_msct.client import cohort, exchange
 from fhir_msct.client.connect import connect
+from fhir_msct.client.failures import Declined
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.rest import Client
 from fhir_msct.client.retry import Patience
 from fhir_msct.client.scopes import Access
-from fhir_msct.client.windows import instant_text, since_supported, windows
+from fhir_msct.client.windows import EARLIEST, instant_text, since_supported, windows
 from fhir_msct.dates import instant
 from fhir_msct.errors import ConfigError, UsageError
 from fhir_msct.plan import Plan, Wanted
@@ -33,7 +34,7 @@ from fhir_msct.tasks import exporting
 from fhir_msct.tasks.adopting import take_in
 from fhir_msct.tasks.catching_up import CatchingUp
 from fhir_msct.tasks.exporting import Exporting
-from fhir_msct.tasks.proving import Proving, unsupported
+from fhir_msct.tasks.proving import STOPS, Proving, unsupported
 from fhir_msct.tasks.pulled import PullReport, TypeReport, concluded, finished, not_kept
 
 __all__ = ["PullReport", "TypeReport", "access", "pull", "pull_plan"]
@@ -110,12 +111,12 @@ def _from_server(
         capability = client.metadata()
         archive = archive or closing.enter_context(Archive.open(folder, create=True))
         token_places.keep(archive, base, client.tokens_from)
-        config = bulk_jobs.same_question(archive, _fingerprint(wanted, client.date, full))
-        run = Run.begin(archive, "server", base, config, sent)
         absent = unsupported(capability, wanted.types)
         refused = [type_ for type_ in client.not_granted if type_ not in absent]
         types = tuple(type_ for type_ in wanted.types if type_ not in {*absent, *refused})
         asked = msgspec.structs.replace(wanted, types=types)
+        config = bulk_jobs.same_question(archive, _fingerprint(asked, client.date, full))
+        run = Run.begin(archive, "server", base, config, sent)
         if run.planned:
             say("going on with the pull that was interrupted")
         else:
@@ -148,12 +149,12 @@ def _checked(plan: Plan) -> str:
 
 
 def _fingerprint(wanted: Wanted, date: datetime | None, full: bool) -> str:
-    """What is asked for, and on which day of the server, as a hash.
+    """What is asked for, and on which day of the server (or ours, where it tells none), as a hash.
 
     An interrupted pull goes on only where it is the same: what was proved on another day says nothing
     about the day that becomes the data cut. An export may take days, and proves nothing by itself.
     """
-    day = date.date().isoformat() if date else ""
+    day = (date or datetime.now(UTC)).date().isoformat()
     return f"{sha256(msgspec.json.encode([wanted, full])).hexdigest()} {day}"
 
 
@@ -171,12 +172,16 @@ def _plan(
     say(f"the cohort has {len(found.patients)} patients")
     question = sha256(msgspec.json.encode([msgspec.structs.replace(wanted, page_size=0), found.patients]))
     basis = None if full else proofs.basis(run.archive, question.hexdigest())
+    minutes = plan.pull.catch_up_minutes
+    timed = [type_ for type_ in wanted.types if since_supported(capability, type_)]
+    if basis is not None and timed and not _minds_time(client, wanted, found.patients, timed[0]):
+        say("the server does not mind _lastUpdated: asking for everything")
+        basis = None
     types = {
-        type_: _bound(run.archive, type_, basis) if since_supported(capability, type_) else ("", "")
+        type_: _bound(run.archive, type_, basis, minutes) if type_ in timed else ("", "")
         for type_ in wanted.types
     }
     about = capabilities.capability(capability)
-    minutes = plan.pull.catch_up_minutes
     where, _ = exporting.level(plan, capability)
     if where is not None:  # one instant for all types: what an export brings is held against it
         since = min((since for since, _ in types.values()), default="")
@@ -202,20 +207,33 @@ def _asked(type_: str, patients: tuple[str, ...], since: str) -> Asked:
     return Asked(type_, patients, since, "", not since)
 
 
-def _bound(archive: Archive, type_: str, basis: proofs.Basis | None) -> tuple[str, str]:
+def _minds_time(client: Client, wanted: Wanted, patients: tuple[str, ...], type_: str) -> bool:
+    """Whether the server finds nothing from before FHIR: what finds everything then minds no time at all."""
+    first = next(one for one in windows(wanted, patients) if one.type == type_)
+    before = msgspec.structs.replace(first, hi=instant_text(EARLIEST))
+    try:
+        return client.count(type_, before.params(wanted.page_size)) in (0, None)
+    except Declined as error:
+        if error.status == STOPS or error.status >= 500:
+            raise
+        return False
+
+
+def _bound(archive: Archive, type_: str, basis: proofs.Basis | None, minutes: int) -> tuple[str, str]:
     """Since when to ask for a type, and which resource then has to come again.
 
     The newest that is known is always asked for too: where it does not come, the server does not mind
-    `_lastUpdated`, whatever it says. A second is taken off, as `_since` may mean later than it.
+    `_lastUpdated`, whatever it says. Some minutes are taken off of its own time, as those of the clock
+    that the server tells may be another's.
     """
-    if basis is None:
+    if basis is None or proofs.unstamped(archive, type_):
         return "", ""
     newest = proofs.newest(archive, type_)
     stamp = instant(newest[1]) if newest else None
     mark = instant(basis.watermark)
     if newest is None or stamp is None or mark is None:
         return basis.watermark, ""
-    return instant_text(min(stamp, mark) - timedelta(seconds=1)), newest[0]
+    return instant_text(min(stamp - timedelta(minutes=minutes), mark) - timedelta(seconds=1)), newest[0]
 
 
 def _notes(capability: dict[str, Any], types: Sequence[str], plan: Plan) -> list[str]:

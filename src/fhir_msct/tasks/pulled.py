@@ -88,12 +88,28 @@ def concluded(
             f"the server holds no Patient {', '.join(lost[:SHOWN])} of the cohort ({len(lost)} in all)"
         )
     more, told = not_kept(run, say_place=False)
-    told += [f"the server does not hold {type_} at all" for type_ in absent]
+    for type_ in absent:
+        told.append(f"the server does not hold {type_} at all")
+        if here := run.left(type_):
+            problems.append(f"the server no longer says that it holds {type_}, and {here} are here")
+    if not problems and not more:
+        problems += _miscounted(run)
     if wanted.codes:
         told.append("only the study's codes were asked for: look-alikes under other codes cannot be seen")
     server_date = date.date().isoformat() if date else None
     since = next((proof.since for proof in known.values() if proof.since), None)
     return finished(run, problems + more, [*told, *notes], server_date, since)
+
+
+def _miscounted(run: Run) -> list[str]:
+    """The last look: whatever proved a type, as many have to be here as the server counts."""
+    found = tallies.tallies(run.archive.connection, run.number)
+    here = {one.type: run.left(one.type) for one in found if one.counted is not None}
+    return [
+        f"{one.type}: the server counts {one.counted}, and {here[one.type]} are here: pull again"
+        for one in found
+        if one.counted is not None and one.counted != here[one.type]
+    ]
 
 
 def not_kept(run: Run, *, say_place: bool) -> tuple[list[str], list[str]]:
