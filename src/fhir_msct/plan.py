@@ -6,10 +6,12 @@ unknown key, a wrong type or a window that overlaps another is an error that nam
 
 import csv
 import itertools
+import re
 import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfoNotFoundError
 
 import msgspec
@@ -56,6 +58,11 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_DATE = "2024-06-30"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_DOTS = re.compile(r"[.\u3002\uff0e\uff61]")
+_ENCODED = "xn--"
 
 
 class _File(Section, frozen=True, kw_only=True):
@@ -151,17 +158,65 @@ def _disjoint(visits: tuple[Visit, ...], path: Path) -> tuple[Visit, ...]:
 
 
 def _check(plan: Plan, path: Path) -> None:
+    if _CONTROL.search(plan.study.id):
+        raise ConfigError(f"{path}: study.id: holds a character that nobody can see")
     cut = plan.study.data_cut
-    if cut not in (None, "none") and calendar_date(cut) is None:
-        raise ConfigError(f'{path}: study.data_cut: wants a date such as 2024-06-30, or "none"')
+    if cut not in (None, "none") and not (cut and len(cut) == len(_DATE) and calendar_date(cut)):
+        raise ConfigError(f'{path}: study.data_cut: wants a date such as {_DATE}, or "none"')
     try:
         _ = plan.zone
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ConfigError(f"{path}: study.timezone: no such time zone: {plan.study.timezone}") from None
+    _check_addresses(plan, path)
+    for key in ("enzymes", "strengths"):
+        for paramcd in getattr(plan.recurrence, key):
+            if paramcd not in plan.parameters:
+                raise ConfigError(f"{path}: recurrence.{key}: no parameter is called {paramcd}")
     known = {visit.name for visit in plan.visits}
     for endpoint in plan.endpoints:
         if endpoint.avisit and endpoint.avisit not in known:
             raise ConfigError(f"{path}: endpoint {endpoint.id}: no visit is called {endpoint.avisit}")
+
+
+def _check_addresses(plan: Plan, path: Path) -> None:
+    for section, way in (("server", plan.server), ("push", plan.push)):
+        check_host(way.url, f"{path}: {section}.url")
+        check_host(way.token_origin, f"{path}: {section}.token_origin")
+    for url in plan.pull.file_origins:
+        check_host(url, f"{path}: pull.file_origins")
+
+
+def check_host(url: str | None, named: str) -> None:
+    """Returns for an address whose host could be one; raises ConfigError where no resolver takes its name.
+
+    Whether it is an address at all is asked where it is used. https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
+    """
+    try:
+        parts = urlsplit((url or "").strip())
+        host = parts.hostname or ""
+    except ValueError:
+        return
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ConfigError(f"{named}: a port is a number up to 65535") from None
+    if host and not all(_is_label(label) for label in _DOTS.split(_DOTS.sub(".", host).removesuffix("."))):
+        raise ConfigError(
+            f"{named}: no host can have this name: a part between two dots is empty, too long or no xn-- name"
+        )
+
+
+def _is_label(label: str) -> bool:
+    """Whether this can stand between two dots, as written or encoded (https://www.rfc-editor.org/rfc/rfc5891)."""
+    if not label.isascii():
+        return len(label.encode("punycode")) <= 63 - len(_ENCODED)
+    if not label.lower().startswith(_ENCODED):
+        return 0 < len(label) <= 63 or ":" in label
+    try:
+        meant = label[len(_ENCODED) :].encode("ascii").decode("punycode")
+    except UnicodeError:
+        return False
+    return len(label) <= 63 and meant.isprintable() and not meant.isascii()
 
 
 def _endpoints(shipped: Path, own: Path | None) -> tuple[Endpoint, ...]:

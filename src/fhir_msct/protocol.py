@@ -1,9 +1,18 @@
 """The protocol's own words as types: sections of study.toml, visits, endpoints, parameters, the plan."""
 
-from typing import Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
+
+AtLeastOne = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+Days = Annotated[int, Meta(ge=0, le=36_525)]
+"""At most a century: what is longer has no date to end on."""
+Minutes = Annotated[int, Meta(ge=0, le=525_600)]
+"""At most a year."""
+StudyDay = Annotated[int, Meta(ge=-36_525, le=36_525)]
+Share = Annotated[float, Meta(gt=0, lt=1)]
 
 
 class Section(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -57,11 +66,11 @@ class Cohort(Section, frozen=True, kw_only=True):
 
 class Pull(Section, frozen=True, kw_only=True):
     scope: Literal["types", "codes"] = "types"
-    page_size: int = 500
+    page_size: AtLeastOne = 500
     how: Literal["search", "export", "auto"] = "search"
-    catch_up_minutes: int = 10
+    catch_up_minutes: Minutes = 10
     """Longer than the longest transaction of the server: it stamps a resource before it shows it."""
-    connections: int = 4
+    connections: AtLeastOne = 4
     stall_minutes: int = 360
     """How long an export may show no progress before the pull goes on by search."""
     file_origins: tuple[str, ...] = ()
@@ -76,7 +85,7 @@ class Accept(Section, frozen=True, kw_only=True):
 
 
 class Course(Section, frozen=True, kw_only=True):
-    repeat_within_days: int
+    repeat_within_days: Days
     trusted: tuple[str, ...]
 
 
@@ -84,15 +93,15 @@ class Visit(Section, frozen=True, kw_only=True):
     """A scheduled visit: days of the course (no day 0) from which a value is taken, and its target."""
 
     name: str
-    start: int = field(name="from")
-    stop: int = field(name="to")
-    target: int
+    start: StudyDay = field(name="from")
+    stop: StudyDay = field(name="to")
+    target: StudyDay
 
 
 class Statistics(Section, frozen=True, kw_only=True):
-    exact_pairs: int
-    conf: float
-    min_ci_n: int
+    exact_pairs: Count
+    conf: Share
+    min_ci_n: Count
 
 
 class Recurrence(Section, frozen=True, kw_only=True):

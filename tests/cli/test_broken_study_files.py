@@ -9,6 +9,7 @@ import pytest
 from cli.conftest import Command
 from cli.refusals import FROM_FOLDER, creatine_kinase, export, patient, refused, tree
 from fhir_msct.data import mappings
+from fhir_msct.plan import load
 
 Study = Callable[..., Path]
 
@@ -28,6 +29,19 @@ UNITS = "paramcd,system,unit,factor,study_unit,source,status\n"
         ('[study]\nid = "t"\ntimezone = "Mars/Olympus"\n', ["study.timezone", "Mars/Olympus"]),
         ('[study]\nid = "t"\ndata_cut = "soon"\n', ["study.data_cut", "2024-06-30"]),
         ('[study]\nid = "t"\n[server]\nauth = "magic"\n', ["server.auth"]),
+        ('[study]\nid = "t"\ndata_cut = 2024-12-31T00:00:00\n', ["study.data_cut", "2024-06-30"]),
+        ('[study]\nid = "t"\ndata_cut = "2024-12-31T10:00:00+08:00"\n', ["study.data_cut"]),
+        ('[study]\nid = "a\\u0000b"\n', ["study.id", "nobody can see"]),
+        ('[study]\nid = "a\\nb"\n', ["study.id", "nobody can see"]),
+        ('[study]\nid = "t"\n[statistics]\nconf = 1.0\n', ["statistics.conf"]),
+        ('[study]\nid = "t"\n[statistics]\nconf = nan\n', ["statistics.conf"]),
+        ('[study]\nid = "t"\n[pull]\npage_size = 0\n', ["pull.page_size", ">= 1"]),
+        ('[study]\nid = "t"\n[pull]\ncatch_up_minutes = 1000000000000\n', ["pull.catch_up_minutes"]),
+        ('[study]\nid = "t"\n[course]\nrepeat_within_days = 1000000000000\n', ["course.repeat_within_days"]),
+        (
+            '[study]\nid = "t"\n[recurrence]\nlaboratory = true\nenzymes = ["XX"]\n',
+            ["recurrence.enzymes", "no parameter is called XX"],
+        ),
         (
             '[study]\nid = "t"\n[[visit]]\nname = "W1"\nfrom = 5\nto = 11\ntarget = 30\n',
             ["visit W1", "from <= target <= to"],
@@ -46,6 +60,51 @@ def test_a_study_toml_that_cannot_be_meant_is_refused_by_every_command(
     before = tree(folder)
     refused(command(verb, folder), 3, folder / "study.toml", *words)
     assert tree(folder) == before
+
+
+NO_HOSTS = [
+    "https://fhir..example.org/r4",
+    "https://.example.org/r4",
+    f"https://{'a' * 64}.example.org/r4",
+    f"https://{'例' * 64}.example.org/r4",
+    "https://xn--/fhir",
+    "https://xn--a.example.org/fhir",
+]
+
+
+@pytest.mark.parametrize("url", NO_HOSTS)
+@pytest.mark.parametrize("key", ["server.url", "push.url", "push.token_origin"])
+def test_an_address_with_a_host_that_no_resolver_takes_is_refused_with_its_key(
+    command: Command, study: Study, key: str, url: str
+) -> None:
+    section, name = key.split(".")
+    folder = study(f'{FROM_FOLDER}\n[{section}]\n{name} = "{url}"\n')
+    for verb in ("pull", "check", "push"):
+        refused(command(verb, folder), 3, folder / "study.toml", key, "no host can have this name")
+
+
+def test_a_port_that_no_host_has_is_refused_with_its_key(command: Command, study: Study) -> None:
+    folder = study(f'{FROM_FOLDER}\n[push]\nurl = "http://127.0.0.1:99999/fhir"\n')
+    refused(command("push", folder), 3, folder / "study.toml", "push.url", "65535")
+
+
+@pytest.mark.parametrize("url", NO_HOSTS)
+def test_a_demo_goes_to_no_host_that_no_resolver_takes(command: Command, tmp_path: Path, url: str) -> None:
+    refused(command("demo", tmp_path / "study", "--server", url), 3, "--server", "no host can have this name")
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://例え。テスト/fhir",
+        "https://xn--strae-oqa.example.org",
+        "https://[::1]:8/fhir",
+        "https://a.org./x",
+    ],
+)
+def test_a_host_that_may_be_one_is_taken(study: Study, url: str) -> None:
+    assert load(study(f'{FROM_FOLDER}\n[server]\nurl = "{url}"\n')).server.url == url
 
 
 @pytest.mark.parametrize(

@@ -145,11 +145,42 @@ def test_a_stage_that_comes_too_early_names_the_one_before(
     assert tree(folder) == before
 
 
-def test_a_table_that_somebody_changed_is_named_with_its_line(command: Command, pulled: Path) -> None:
+def test_a_table_that_is_damaged_is_named_with_its_line(command: Command, pulled: Path) -> None:
+    """Also one that run.json has never heard of: that is said first where it has (test_stage_folders.py)."""
     assert command("records", pulled).code == 0
-    path = pulled / "records" / "measurements.csv"
+    path, run = pulled / "records" / "measurements.csv", pulled / "records" / "run.json"
     path.write_text(path.read_text("utf-8").replace("1681.5,U/L", "lots,U/L", 1), encoding="utf-8")
+    run.write_text(json.dumps(json.loads(run.read_text("utf-8")) | {"outputs": {}}), encoding="utf-8")
     refused(command("outcomes", pulled), 3, f"{path}:2", "cannot be read")
+    assert not (pulled / "outcomes").exists()
+
+
+@pytest.mark.parametrize("value", ["1e400", "1e-400", "9" * 400])
+def test_a_number_that_no_statistic_can_hold_is_set_aside_and_stops_nothing(
+    command: Command, study: Study, tmp_path: Path, value: str
+) -> None:
+    folder = study(FROM_FOLDER)
+    files = export(tmp_path / "export", patient(), creatine_kinase(), creatine_kinase("huge", 0.75))
+    path = files / "export.ndjson"
+    path.write_text(path.read_text("utf-8").replace("0.75", value), "utf-8")
+    assert command("run", folder, "--from", files).code == 0
+    row = "Observation,huge,Observation/huge,not-a-number,,Observation.valueQuantity"
+    assert row in (folder / "records" / "set_aside.csv").read_text("utf-8").splitlines()
+    accounts = json.loads((folder / "records" / "accounting.json").read_text("utf-8"))["types"]
+    assert (accounts["Observation"]["mapped"], accounts["Observation"]["set_aside"]) == (1, 1)
+    table = (folder / "records" / "measurements.csv").read_text("utf-8")
+    assert "Observation/huge" not in table and "Observation/ck1" in table
+
+
+@pytest.mark.parametrize("value", ["1e400", "1e-400"])
+def test_where_somebody_typed_such_a_number_into_a_table_its_resource_is_named(
+    command: Command, pulled: Path, value: str
+) -> None:
+    assert command("records", pulled).code == 0
+    path, run = pulled / "records" / "measurements.csv", pulled / "records" / "run.json"
+    path.write_text(path.read_text("utf-8").replace("1681.5,U/L", f"{value},U/L"), encoding="utf-8")
+    run.write_text(json.dumps(json.loads(run.read_text("utf-8")) | {"outputs": {}}), encoding="utf-8")
+    assert value not in refused(command("outcomes", pulled), 3, "Observation/ck1", "CK", "nobody measures")
     assert not (pulled / "outcomes").exists()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Command, Serve
+from cli.refusals import refused
 
 HOST = "0.0.0.0"  # noqa: S104  (not loopback by its name, and yet nobody else)
 
@@ -55,3 +56,9 @@ def test_at_a_terminal_the_name_is_asked_for(elsewhere: str, tmp_path: Path, typ
 def test_cleaning_where_no_demo_was_is_a_wrong_request(command: Command, tmp_path: Path) -> None:
     ended = command("demo", tmp_path, "--clean")
     assert (ended.code, "nothing to clean" in ended.err) == (3, True)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100], ids=["empty", "garbage"])
+def test_cleaning_by_a_book_that_is_none_says_so(command: Command, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "guest-book.sqlite").write_bytes(content)
+    refused(command("demo", tmp_path, "--clean"), 3, tmp_path / "guest-book.sqlite", "not a guest book")

@@ -1,16 +1,20 @@
 """Servers as they are: small pages, no totals, 429, numeric ids, stale caches; and those that are refused."""
 
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 
 import httpx
 import pytest
 
 from fhir_msct import data
 from fhir_msct.archive.guest_book import FILE, GuestBook
-from fhir_msct.errors import Conflict, ServerUnfit, UsageError
+from fhir_msct.client.failures import Declined
+from fhir_msct.errors import Conflict, ServerFailed, ServerUnfit, UsageError
 from fhir_msct.sandbox.faults import Faults
+from fhir_msct.tasks import clearing
 from fhir_msct.tasks import demo as plain_demo
 from fhir_msct.tasks.demo import resources
 from fhir_msct.tasks.trial_copy import originals
@@ -72,6 +76,83 @@ def test_ids_that_were_given_and_never_heard_are_found_by_tag_and_mark(house: Ho
     with GuestBook.open(house.folder) as book:
         assert {row.id for row in book.rows() if row.state == "SENT"} == {None}
     assert house.clean().deleted >= 100
+    house.require_as_before()
+
+
+def test_what_no_search_shows_yet_and_has_no_id_keeps_the_book_open_for_an_hour(house: House) -> None:
+    dying = Dying(2, arrives=True, method="POST")
+    dying.before = chooses_ids(told=True)
+    with pytest.raises(Killed):
+        house.demo(dying)
+    there = len(house.ours())
+
+    def lags(request: httpx.Request) -> httpx.Response | None:
+        empty = b'{"resourceType":"Bundle","type":"searchset","total":0}'
+        return says(200, empty) if "_tag" in str(request.url) else None
+
+    with pytest.raises(ServerFailed, match=r"ids never heard.* clean again later"):
+        house.clean(Wire(lags))
+    with GuestBook.open(house.folder) as book:
+        (unheard, _), is_clean = book.unheard(), book.is_clean
+    assert (unheard > 0, is_clean) == (True, False)
+    assert 0 < len(house.ours()) < there
+    assert house.clean().deleted == unheard
+    house.require_as_before()
+
+
+def test_what_was_sent_an_hour_ago_and_is_nowhere_never_arrived(house: House) -> None:
+    dying = Dying(2, arrives=False, method="POST")
+    dying.before = chooses_ids(told=True)
+    with pytest.raises(Killed):
+        house.demo(dying)
+    with pytest.raises(ServerFailed, match="ids never heard"):
+        house.clean()
+    house.require_as_before()
+    with closing(sqlite3.connect(house.folder / FILE)) as db:
+        db.execute("update written set sent = sent - 3600")
+        db.commit()
+    report = house.clean()
+    assert report.unheard > 0
+    assert f"{report.unheard} never arrived" in clearing.told(report)
+
+
+def test_what_the_server_refused_to_take_under_its_own_ids_is_not_waited_for(house: House) -> None:
+    gives_ids = chooses_ids(told=True)
+
+    def before(request: httpx.Request) -> httpx.Response | None:
+        posted = request.method == "POST" and b'"method":"POST"' in request.read()
+        return says(422) if posted else gives_ids(request)
+
+    with pytest.raises(Declined):
+        house.demo(Wire(before))
+    assert house.clean().deleted == 0
+    house.require_as_before()
+
+
+@pytest.mark.parametrize("batches", [True, False], ids=["in batches", "one by one"])
+def test_where_nothing_may_be_deleted_that_is_the_message_and_not_that_others_refer_to_it(
+    house: House, batches: bool
+) -> None:
+    def forbids(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "DELETE":
+            return says(403)
+        if request.url.path == "/fhir" and b'"type":"batch"' in request.read():
+            entries = json.loads(request.content)["entry"]
+            if not batches:
+                return says(400)
+            if entries[0]["request"]["method"] == "DELETE":
+                refused = [{"response": {"status": "403 Forbidden"}} for _ in entries]
+                bundle = {"resourceType": "Bundle", "type": "batch-response", "entry": refused}
+                return says(200, json.dumps(bundle).encode())
+        return None
+
+    with pytest.raises(Killed):
+        house.demo(Wire(dies_when_it_counts), bodies=FEW)
+    there = house.ours()
+    with pytest.raises(ServerFailed, match=rf"not let this client delete \(403\): {len(there)} ") as caught:
+        house.clean(Wire(forbids))
+    assert (type(caught.value), house.ours()) == (ServerFailed, there)
+    house.clean()
     house.require_as_before()
 
 

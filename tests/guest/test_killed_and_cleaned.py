@@ -1,9 +1,13 @@
 """A demo that dies anywhere is cleaned away whole, from what it wrote down before it sent anything."""
 
+import json
+
 import httpx
 import pytest
 
-from guest.house import LOADED, Dying, House, Wire, dies_when_it_counts
+from fhir_msct.archive.guest_book import GuestBook, Row
+from fhir_msct.tasks.as_guest import marked
+from guest.house import LOADED, Dying, House, Wire, dies_when_it_counts, says
 from kill.nursery import Nursery
 from kill.wire import Wire as Proxy
 from push.wires import Killed
@@ -17,8 +21,51 @@ def test_killed_while_loading(house: House, at: int, arrives: bool) -> None:
     assert bool(house.ours()) == (arrives or at > 1)
     there = len(house.ours())
     assert house.clean().deleted == there
-    assert house.time.waits == ([] if arrives else pytest.approx([20.0], abs=5.0))
+    assert house.time.waits == pytest.approx([20.0], abs=5.0)
     house.require_as_before()
+
+
+def test_a_gateway_that_gives_up_leaves_a_write_in_doubt_also_where_the_next_try_is_answered(
+    house: House,
+) -> None:
+    """What a 502 hides may still be carried out: cleaning waits until it is over."""
+    given_up: list[bytes] = []
+
+    def gateway(request: httpx.Request) -> httpx.Response | None:
+        if b'"type":"transaction"' in request.read() and not given_up:
+            given_up.append(request.content)
+            return says(502)
+        return dies_when_it_counts(request)
+
+    with pytest.raises(Killed):
+        house.demo(Wire(gateway))
+    states = {row.mark: row.state for row in rows(house)}
+    first = {entry["resource"]["id"] for entry in json.loads(given_up[0])["entry"]}
+    assert {mark for mark, state in states.items() if state == "SENT"} == first
+    assert "ANSWERED" in states.values()
+    house.clean()
+    assert house.time.waits == pytest.approx([20.0], abs=5.0)
+    house.require_as_before()
+
+
+def test_a_batch_that_reads_settles_no_write(house: House) -> None:
+    with pytest.raises(Killed):
+        house.demo(Dying(2, arrives=False))
+    sent = [row for row in rows(house) if row.state == "SENT"]
+    batch = {
+        "resourceType": "Bundle",
+        "type": "batch",
+        "entry": [{"request": {"method": "GET", "url": "Patient/x"}}],
+    }
+    with GuestBook.open(house.folder) as book, httpx.Client(transport=marked(book, Wire())) as client:
+        assert client.post(house.server.url, json=batch).status_code == 200
+    assert sent and [row for row in rows(house) if row.state == "SENT"] == sent
+
+
+def rows(house: House) -> list[Row]:
+    """What the guest book says."""
+    with GuestBook.open(house.folder) as book:
+        return book.rows()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Pushing to another server than the one pulled from: the people must be there, and be the same."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,10 @@ import httpx
 import pytest
 
 from fhir_msct.errors import Conflict, UsageError
+from fhir_msct.mapping.library import Mapping
 from fhir_msct.sandbox.server import Sandbox
-from push.small_trial import Tree, Trial, lines, resources
+from fhir_msct.tasks.pull import pull
+from push.small_trial import Tree, Trial, ck, lines, quiet, resources
 from push.wires import Wire
 
 MRN, OTHER = "urn:hospital:mrn", "urn:registry:id"
@@ -110,3 +113,29 @@ def test_the_source_itself_is_not_asked_for_its_patients(trial: Trial) -> None:
     bodies = [json.loads(one.content) for one in wire.sent if one.method == "POST"]
     urls = [entry["request"]["url"] for body in bodies for entry in body["entry"]]
     assert not any("Patient/" in url for url in urls + [str(one.url) for one in wire.sent])
+
+
+def test_what_came_from_files_is_named_by_its_hash_and_not_by_an_id_of_the_server(
+    tmp_path: Path, other: Sandbox
+) -> None:
+    """The export's ids mean somebody else's resources there."""
+    other.load(lines([*people(), ck("anna-ck-0", "bert", "2020-01-01", 77)]))
+    export = tmp_path / "export"
+    export.mkdir()
+    (export / "all.ndjson").write_bytes(b"\n".join(lines(resources())) + b"\n")
+    trial = Trial(tmp_path / "study", other, settings=f'[push]\nurl = "{other.url}"\n')
+    path = trial.folder / "study.toml"
+    path.write_text(path.read_text("utf-8").replace(f'[server]\nurl = "{other.url}"\n', ""), "utf-8")
+    asked = Mapping.load(trial.folder, trial.plan).wanted()
+    assert pull(trial.folder, trial.plan, asked, source=export, say=quiet).complete
+    trial.compute()
+    assert trial.push().read_back_equal
+    results, lineages = (trial.held(kind) for kind in ("Observation", "Provenance"))
+    inputs = [one for tree in results for name in ("derivedFrom", "partOf") for one in tree.get(name, [])]
+    inputs += [one["what"] for tree in lineages for one in tree["entity"]]
+    assert {one["identifier"]["system"] for one in inputs} == {"urn:fhir-msct:sha256"}
+    assert not any("reference" in one for one in inputs)
+    kept = {hashlib.sha256(line).hexdigest() for line in lines(resources())}
+    named = {one["identifier"]["value"] for tree in results for one in tree.get("derivedFrom", [])}
+    assert named and named <= kept
+    assert trial.push().written == 0

@@ -132,6 +132,12 @@ WRONG: dict[str, tuple[str, str]] = {
     "a decimal comma": (MMT.replace(",45,", ',"45,5",'), "value: wants a number"),
     "a comparator": (MMT.replace(",45,", ",<45,"), "value: wants a number"),
     "no value": (MMT.replace(",45,", ",,"), "value: wants a number"),
+    "more digits than a float holds": (
+        f"anna,CK,2024-08-30,{'9' * 400},U/L,,{TYPED},",
+        "value: has too many digits",
+    ),
+    "thousands of digits": (f"anna,CK,2024-08-30,{'9' * 5000},U/L,,{TYPED},", "value: has too many digits"),
+    "a power of ten": (f"anna,CK,2024-08-30,1e400,U/L,,{TYPED},", "value: wants a number"),
     "outside the scale": (MMT.replace(",45,", ",81,"), "value: outside 0 to 80 {score}"),
     "outside the scale in another unit": (VAS.replace(",25,", ",101,"), "value: outside 0 to 10 cm"),
     "a unit nobody listed": (VAS.replace("mm", "inch"), "unit: not listed for PTGVAS; listed are cm, mm"),

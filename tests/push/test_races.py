@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fhir_msct.errors import Conflict
+from fhir_msct.errors import Conflict, UsageError
 from fhir_msct.sandbox.server import Sandbox
 from push.small_trial import Tree, Trial, our_tags
-from push.wires import Interrupted, Wire, is_transaction
+from push.wires import Interrupted, Killed, Wire, dies, is_transaction
 
 LAST = 2
 """The transaction of the results; Device and ResearchStudy go before them."""
@@ -86,6 +86,48 @@ def test_somebody_who_takes_one_of_our_ids_meanwhile_is_not_overwritten(computed
     ):
         computed.push(transport=wire)
     assert computed.get(own)["code"] == {"text": "a stranger's"}
+
+
+def test_where_the_tool_was_deleted_nobody_s_resource_is_overwritten_either(computed: Trial) -> None:
+    """The guard is rightly refused for the tool; it stays on for the results."""
+    with Interrupted(LAST, dies, arrives=False) as wire, pytest.raises(Killed):
+        computed.push(transport=wire)
+    (tool,) = computed.held("Device")
+    assert httpx.delete(f"{computed.server.url}/Device/{tool['id']}").status_code == 200
+    own = next(line.split()[1] for line in computed.push(apply=False).plan if " Observation/" in line)
+    stranger = {"resourceType": "Observation", "id": own.split("/")[1], "status": "final"}
+    stranger |= {"code": {"text": "a stranger's"}}
+
+    class Busy(Wire):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            if is_transaction(request) and own.encode() in request.content and not taken:
+                taken.append(own)
+                computed.put(stranger)
+            return super().handle_request(request)
+
+    taken: list[str] = []
+    with Busy() as busy, pytest.raises(Conflict, match=own):
+        computed.push(transport=busy)
+    assert taken
+    assert computed.get(own)["code"] == {"text": "a stranger's"}
+
+
+def test_a_plan_that_was_looked_at_writes_over_nothing_that_came_after_it(computed: Trial) -> None:
+    own = next(line.split()[1] for line in computed.push(apply=False).plan if "CHG_CK anna" in line)
+    hash_ = computed.push(apply=False).hash
+
+    def another_machine_s_result() -> None:
+        (tree,) = [one["resource"] for one in wire.transactions[-1] if own.endswith(one["resource"]["id"])]
+        computed.put({**tree, "valueQuantity": {**tree["valueQuantity"], "value": -751}})
+
+    with (
+        Interrupted(LAST, another_machine_s_result, arrives=False) as wire,
+        pytest.raises(UsageError, match=f"the plan is no longer {hash_}: {own} is there"),
+    ):
+        computed.push(plan_hash=hash_, transport=wire)
+    assert computed.get(own)["valueQuantity"]["value"] == -751
+    computed.push()
+    assert computed.get(own)["valueQuantity"]["value"] == -750
 
 
 class Strict(Wire):

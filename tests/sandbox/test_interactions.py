@@ -296,3 +296,24 @@ def at_once(send) -> list[int]:
 
     with ThreadPoolExecutor(8) as threads:
         return list(threads.map(one, range(8)))
+
+
+def test_an_id_that_the_server_gives_is_nobodys_yet(server: Sandbox, http: httpx.Client) -> None:
+    largest = "9" * 64
+    server.load([json.dumps(patient(one, active=True)).encode() for one in ("1", "2", largest)])
+    answer = http.post("/Patient", json=patient(gender="male"))
+    assert (answer.status_code, answer.json()["id"]) == (201, "3")
+    assert http.get("/Patient/1").json()["active"] is True
+    bundle = {"resourceType": "Bundle", "type": "batch", "entry": [
+        {"resource": patient(), "request": {"method": "POST", "url": "Patient"}} for _ in range(2)
+    ]}  # fmt: skip
+    places = [one["response"]["location"] for one in http.post("", json=bundle).json()["entry"]]
+    assert [place.split("/_history")[0].rpartition("/")[2] for place in places] == ["4", "5"]
+    assert len(server.dump("Patient")) == 6
+
+
+@pytest.mark.parametrize("place", ["/Patient?_count=", "/Patient/p1/_history?_count="])
+def test_a_number_with_thousands_of_digits_is_refused(http: httpx.Client, place: str) -> None:
+    http.put("/Patient/p1", json=patient("p1"))
+    answer = http.get(place + "9" * 5000)
+    assert (answer.status_code, outcome(answer)["severity"]) == (400, "error")

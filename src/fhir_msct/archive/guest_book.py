@@ -96,8 +96,20 @@ class GuestBook:
                 [(*row, now) for row in rows],
             )
 
-    def answered(self) -> None:
-        """Commits that the server has answered everything that was sent: nothing is under way."""
+    def answered(self, rows: Iterable[tuple[str, str]], *, refused: bool = False) -> None:
+        """Commits that the server has answered what was sent, by type and mark: it is not under way.
+
+        Where it was `refused`, what would have got an id of the server's is nowhere.
+        """
+        state = "case when ? and id is null then 'GONE' else 'ANSWERED' end"
+        with _spoken(self._path), self._all_or_nothing():
+            self._db.executemany(
+                f"update written set state = {state} where type = ? and mark = ?",  # noqa: S608  (our words)
+                [(refused, *row) for row in rows],
+            )
+
+    def settled(self) -> None:
+        """Commits that nothing is under way any more."""
         self._run("update written set state = 'ANSWERED' where state = 'SENT'")
 
     def learn(self, type_: str, mark: str, id_: str) -> None:
@@ -126,6 +138,13 @@ class GuestBook:
         """Seconds since the latest sending that was not answered; None where all were."""
         (sent,) = self._db.execute("select max(sent) from written where state = 'SENT'").fetchone()
         return None if sent is None else max(0.0, time.time() - sent)
+
+    def unheard(self) -> tuple[int, float]:
+        """How many were sent of which nobody knows the id on the server; seconds since the latest of them."""
+        number, sent = self._db.execute(
+            "select count(*), max(sent) from written where id is null and state != 'GONE'"
+        ).fetchone()
+        return number, max(0.0, time.time() - sent) if number else 0.0
 
     def _run(self, sql: str, *args: object) -> None:
         with _spoken(self._path):
@@ -165,9 +184,12 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def _spoken(path: Path) -> Iterator[None]:
+    strange = f"{path}: it is not a guest book: move it away"
     try:
         yield
     except (sqlite3.Error, OSError) as error:
+        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB):
+            raise UsageError(strange) from None
         raise spoken(error, path) from None
     except TypeError:
-        raise UsageError(f"{path}: it is not a guest book: move it away") from None
+        raise UsageError(strange) from None

@@ -81,7 +81,8 @@ def keys(
     from fhir_msct.client import keys as pairs
 
     path = to or folder / pairs.FILE
-    key = pairs.read_key(path) if show else pairs.make(path, alg.value)
+    named = "--to" if to else str(path)
+    key = pairs.read_key(path, named) if show else pairs.make(path, alg.value)
     if not show:
         say(f"wrote {path}: it never leaves this machine; name it as key_file in study.toml")
     show_json(key.jwks)

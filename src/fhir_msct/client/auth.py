@@ -94,27 +94,36 @@ def basic(user_and_password: str) -> Fixed:
     return Fixed(header, key="basic_file", refused="this user with this password is not let in")
 
 
-def read_token(path: Path) -> str:
-    """The token in a file that only its owner may read; raises ConfigError, never with its text."""
-    text = read_secret(path, "token")
+def read_token(path: Path, named: str = "token_file") -> str:
+    """The token in a file that only its owner may read; raises ConfigError, never with its text.
+
+    `named` is the key, or the option, that names the file.
+    """
+    text = read_secret(path, "token", named)
     if not re.fullmatch(r"[\x21-\x7e]+", text):
         raise ConfigError(f"{path}: holds something else than one token")
     return text
 
 
-def read_password(path: Path) -> str:
+def read_password(path: Path, named: str = "basic_file") -> str:
     """`user:password` from a file that only its owner may read; raises ConfigError, never with its text."""
-    text = read_secret(path, "password")
+    text = read_secret(path, "password", named)
     if not re.fullmatch(r"[^:\x00-\x1f\x7f]+:[^\x00-\x1f\x7f]+", text):
         raise ConfigError(f"{path}: wants one line, user:password")
     return text
 
 
-def read_secret(path: Path, what: str) -> str:
+def read_secret(path: Path, what: str, named: str = "") -> str:
     """The text of a file that only its owner may read, without the space round it.
 
-    Raises ConfigError, never with its text.
+    Raises ConfigError, never with its text; nor with the path where nothing is: somebody may have put the
+    secret itself in its place. `named` says which key, or which option, that is.
     """
+    if not _is_there(path):
+        raise ConfigError(
+            f"{named or what}: the file with the {what} is absent (a path is wanted; what was given is not "
+            f"shown, since it may be the {what} itself)"
+        )
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode  # of what is read, not of what lay there a moment ago
@@ -126,3 +135,10 @@ def read_secret(path: Path, what: str) -> str:
     if len(text) > LARGEST:
         raise ConfigError(f"{path}: too long to be a {what}")
     return text
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long for one, or holds what none may hold
+        return False

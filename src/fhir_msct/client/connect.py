@@ -95,9 +95,9 @@ def _auth(
     if not _is_of(origin.base, way):
         return Fixed()
     if way.auth == "bearer":
-        return bearer(read_token(_needed(way.token_file)))
+        return bearer(read_token(_needed(way.token_file), f"study.toml: [{section}] token_file"))
     if way.auth == "basic":
-        return basic(read_password(_needed(way.basic_file)))
+        return basic(read_password(_needed(way.basic_file), f"study.toml: [{section}] basic_file"))
     return _smart(origin, way, section, access, patience or Patience(), tokens_from)
 
 
@@ -111,7 +111,7 @@ def _smart(
     return SmartBackend(
         origin,
         client_id=str(way.client_id),
-        key=read_key(_needed(way.key_file)),
+        key=read_key(_needed(way.key_file), f"study.toml: [{section}] key_file"),
         access=access,
         token_origin=tokens_at,
         known=tokens_from,

@@ -93,13 +93,13 @@ def _written(path: Path, fresh: Path, text: str) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def read_key(path: Path) -> SigningKey:
+def read_key(path: Path, named: str = "key_file") -> SigningKey:
     """The private key in a file that only its owner may read: a JWK, a JWK Set with one key, or PEM.
 
     Raises ConfigError where it is no RSA key of 2048 bits or more, and no key on P-384; never with its text.
     """
     try:
-        text = read_secret(path, "key")
+        text = read_secret(path, "key", named)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SecurityWarning)  # what it warns of is refused below
             found = _imported(text)
@@ -112,8 +112,8 @@ def read_key(path: Path) -> SigningKey:
     key = SigningKey(found)
     if isinstance(found, ECKey) and found.curve_name != _CURVE:
         raise ConfigError(f"{path}: an elliptic key has to be on {_CURVE}, for ES384")
-    if (named := found.as_dict(private=False).get("alg")) not in (None, key.alg):
-        raise ConfigError(f"{path}: is a key for {named}: SMART servers know RS384 and ES384")
+    if (meant := found.as_dict(private=False).get("alg")) not in (None, key.alg):
+        raise ConfigError(f"{path}: is a key for {meant}: SMART servers know RS384 and ES384")
     return key
 
 

@@ -40,14 +40,20 @@ class Marked(httpx.BaseTransport):
         run: str,
         *,
         noted: Callable[[Sequence[Writing]], None],
-        answered: Callable[[], None],
+        answered: Callable[[Sequence[Writing], bool], None],
         inner: httpx.BaseTransport | None = None,
     ) -> None:
-        """`noted` is called before a request leaves, `answered` when the server has answered it."""
+        """`noted` is called before a request leaves, `answered` when what it writes is settled.
+
+        That is when the server has answered each sending of it, and not only a gateway on the way to it;
+        with whether the answer was that nothing was written.
+        """
         self._base, self._run = httpx.URL(base_url.rstrip("/")), run
         self._noted, self._answered = noted, answered
         self.latest: Sequence[Writing] = ()
-        """What the latest request writes, in its order."""
+        """What the latest request that writes writes, in its order."""
+        self._doubtful: set[Writing] = set()
+        """What was sent and may still be carried out: nobody answered, or somebody who does not know."""
         self._inner = inner or httpx.HTTPTransport(**Network().options(), trust_env=False)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -56,15 +62,24 @@ class Marked(httpx.BaseTransport):
         if request.method in ("GET", "HEAD", "DELETE") or path is None or path.endswith("_search"):
             return self._inner.handle_request(request)
         content, writings = self._marked(request.method, path, request.read())
+        if not writings:  # a batch that reads, or deletes
+            return self._inner.handle_request(request)
+        headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"content-length"]
+        marked = httpx.Request(
+            request.method, request.url, headers=headers, content=content, extensions=request.extensions
+        )
+        return self._written(marked, writings)
+
+    def _written(self, request: httpx.Request, writings: Sequence[Writing]) -> httpx.Response:
+        """The answer to a request that writes; a 5xx may be a gateway's, and the server still at work."""
         self.latest = writings
         self._noted(writings)
-        headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"content-length"]
-        answer = self._inner.handle_request(
-            httpx.Request(
-                request.method, request.url, headers=headers, content=content, extensions=request.extensions
-            )
-        )
-        self._answered()
+        before = self._doubtful
+        self._doubtful = before.union(writings)
+        answer = self._inner.handle_request(request)
+        if answer.status_code < 500:
+            self._doubtful = before
+            self._answered([one for one in writings if one not in before], answer.status_code >= 400)
         return answer
 
     def close(self) -> None:

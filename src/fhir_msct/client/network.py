@@ -46,7 +46,7 @@ class Network(Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"{self.ca_file}: no CA certificates: {type(error).__name__}") from None
         context.minimum_version = OLDEST
         if self.client_cert_file is not None:
-            read_secret(self.client_cert_file, "client certificate's key")
+            read_secret(self.client_cert_file, "client certificate's key", "client_cert_file")
             try:
                 context.load_cert_chain(str(self.client_cert_file), password=_nothing)
             except (OSError, ssl.SSLError, ValueError) as error:

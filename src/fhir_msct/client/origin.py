@@ -87,8 +87,9 @@ def shown(url: str) -> str:
 @lru_cache(maxsize=64)  # of one address several things are asked, and a long one takes a while
 def _parsed(url: str) -> httpx.URL | None:
     try:
-        return httpx.URL(url)
-    except (httpx.InvalidURL, ValueError):
+        found = httpx.URL(url)
+        return found if found.host is not None else None  # asking is what finds a name that is none
+    except (httpx.InvalidURL, ValueError):  # UnicodeError, too: a label that no name may have
         return None
 
 

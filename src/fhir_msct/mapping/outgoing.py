@@ -84,13 +84,18 @@ def tags(tree: Mapping[str, Any]) -> set[str]:
     return {str(one.get("code")) for one in listed if one.get("system") == TAGS}
 
 
-def located(source: str, server: str, inputs: Mapping[str, Input]) -> str:
+def located(
+    source: str, server: str, inputs: Mapping[str, Input], marks: Mapping[str, str] | None = None
+) -> str:
     """An input with the address of the server that holds it, where that is not the one written to.
 
-    What has no id is nowhere, and what we entered goes to the same server as what rests on it.
+    What has no id is nowhere, and what we entered goes to the same server as what rests on it. `marks` are
+    inputs out of files, each by its hash: their ids mean something else on the server written to.
     """
-    here = "/#" in source or _entered(source, inputs)
-    return source if here or not server else f"{server}/{source}"
+    if "/#" in source or _entered(source, inputs):
+        return source
+    plain = f"{server}/{source}" if server else source
+    return (marks or {}).get(source, plain)
 
 
 def reference(source: str, entered: bool = False) -> dict[str, Any]:
@@ -123,12 +128,14 @@ def outcome(
     infusions: Iterable[str],
     inputs: Mapping[str, Input],
     server: str = "",
+    marks: Mapping[str, str] | None = None,
 ) -> DerivedOutcome:
     """One row of by_subject.csv as it goes back.
 
     `subject`: the Patient's id; `unit`: the study's unit of the row's parameter; `infusions`: the
     versions that opened the course; `inputs`: what the archive says of each Observation among the
-    row's sources. `server`: where the inputs are, if not where this goes.
+    row's sources. `server`: where the inputs are, if not where this goes; `marks`: how `located` names
+    those that are nowhere.
     """
     own = identity("outcome", study, row.usubjid, row.endpoint, row.course, endpoint.avisit)
     sources = row.source.split()
@@ -149,8 +156,8 @@ def outcome(
         when=_when(row),
         issued=issued(used.values()),
         **_answer(row),
-        derived_from=_references(sorted(used), used, server),
-        part_of=_references(sorted(infusions), {}, server),
+        derived_from=_references(sorted(used), used, server, marks),
+        part_of=_references(sorted(infusions), {}, server, marks),
         base=base,
         base_comparator=row.base_comparator or None,
         base_unit=None if base is None else unit,
@@ -160,8 +167,10 @@ def outcome(
     )
 
 
-def _references(sources: Iterable[str], inputs: Mapping[str, Input], server: str) -> str | None:
-    listed = [reference(located(one, server, inputs), _entered(one, inputs)) for one in sources]
+def _references(
+    sources: Iterable[str], inputs: Mapping[str, Input], server: str, marks: Mapping[str, str] | None
+) -> str | None:
+    listed = [reference(located(one, server, inputs, marks), _entered(one, inputs)) for one in sources]
     return json.dumps(listed, ensure_ascii=False, separators=(",", ":")) if listed else None
 
 

@@ -17,6 +17,12 @@ CARRIED = ("utc_date", "rounded", "no_side")
 CORRECTIONS = ("corrected", "amended")
 """Statuses of a result that was changed after it was final (http://hl7.org/fhir/R4/valueset-observation-status.html)."""
 
+EXPONENT = 150
+"""Of ten: beyond its power, and below one over it, a ratio of two values may be no float any more."""
+
+LARGEST = Fraction(10) ** EXPONENT
+SMALLEST = 1 / LARGEST
+
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -79,10 +85,13 @@ class Resolved(Struct, frozen=True, kw_only=True):
 def value_of(result: Measurement) -> Value | None:
     """A result as a value of its day; None without a full date (D1).
 
-    Raises InputError for a record without a value or a unit factor, which no reader makes.
+    Raises InputError for a record without a value or a unit factor, which no reader makes, and for a value
+    of which no statistic could be written down.
     """
     if result.exact is None:
         raise InputError(f"{result.source}: a measurement without a value or without a unit factor")
+    if result.exact and not SMALLEST < abs(result.exact) < LARGEST:
+        raise InputError(f"{result.source}: {result.paramcd}: a number that nobody measures: ask who sent it")
     if result.adt is None:
         return None
     return Value(day=result.adt, aval=result.exact, comparator=result.comparator or "", results=(result,))

@@ -23,7 +23,7 @@ def banners(files: StudyFiles) -> list[str]:
         said.append("PARTIAL: the pull could not prove itself complete. Every number below may change.")
     if files.stale:
         said.append(
-            f"STALE: what {listed(files.stale)} was made from has changed since. "
+            f"STALE: what {listed(files.stale)} was made from has changed since, or a file of it. "
             "Run records, outcomes and report again."
         )
     return said

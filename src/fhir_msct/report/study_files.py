@@ -45,7 +45,7 @@ class StudyFiles(Struct, frozen=True, kw_only=True):
     runs: dict[str, dict[str, Any]]
     """`run.json` of each stage, by the stage's name."""
     stale: tuple[str, ...] = ()
-    """The stages whose inputs changed since they ran."""
+    """The stages whose inputs, or own files, changed since they ran."""
 
     @property
     def partial(self) -> bool:

@@ -127,7 +127,7 @@ class Bundles:
         else:
             raise Rejected(400, f"{method} {path} is not something this server does")
         there = None if condition is None else self._do.match(type_, condition, base)
-        return _Step(entry, type_, there or self._store.new_id(), condition, found=there is not None)
+        return _Step(entry, type_, there or self._store.new_id(type_), condition, found=there is not None)
 
     def _apply(self, step: _Step, base: str, places: Mapping[str, str] | None) -> bytes:
         """Does what the step says and returns its response entry; `places` only in a transaction."""

@@ -79,7 +79,7 @@ class Interactions:
                 there = self.match(new.type, if_none_exist, base)
                 if there is not None:
                     return Answer(200, self._store.current(new.type, there))
-            return self.place(new, self._store.new_id(), method="POST")
+            return self.place(new, self._store.new_id(new.type), method="POST")
 
     def update(self, new: Incoming, id_: str, *, if_match: str | None = None) -> Answer:
         """The next version of a resource, or its first under the client's own id (201)."""
@@ -100,7 +100,7 @@ class Interactions:
         """
         with self._store.writing():
             there = self.match(new.type, condition, base)
-            return self.place(new, there or self._store.new_id(), method="PUT")
+            return self.place(new, there or self._store.new_id(new.type), method="PUT")
 
     def place(self, new: Incoming, id_: str, *, method: str, if_match: str | None = None) -> Answer:
         """Stores the resource as this id's next version; the same content again changes nothing."""

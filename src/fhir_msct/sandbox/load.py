@@ -31,7 +31,7 @@ def load(store: Store, resources: Iterable[bytes], clock: Callable[[], datetime]
 def _loaded(store: Store, given: Incoming, clock: Callable[[], datetime]) -> bool:
     text, id_ = given.text, given.tree.get("id")
     if id_ is None:
-        id_ = store.new_id()
+        id_ = store.new_id(given.type)
         text = splice.identified(text, id_)
     meta = given.tree.get("meta", {})
     version, last_updated = meta.get("versionId"), meta.get("lastUpdated")

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from fhir_msct.sandbox import splice
 from fhir_msct.sandbox.outcome import Rejected
+from fhir_msct.sandbox.parameters import DIGITS
 from fhir_msct.sandbox.search import Query
 from fhir_msct.sandbox.store import Store, Version
 
@@ -61,7 +62,7 @@ class Pages:
         found = self._found.get(token)
         if found is None:
             raise Rejected(410, f"search {token} does not exist, or it has expired: start it again")
-        if not offset.isdecimal() or not count.isdecimal():
+        if not all(text.isdecimal() and len(text) <= DIGITS for text in (offset, count)):
             raise Rejected(400, "a page link was changed: follow it as it was given")
         url = f"{base}?{urlencode(params)}"
         return self._page(found._replace(base=base), token, int(offset), int(count), url)

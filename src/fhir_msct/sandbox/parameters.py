@@ -40,6 +40,9 @@ RESULTS = ("_id", "_lastUpdated", "_tag")
 CONTROLS = ("_count", "_sort", "_total", "_summary", "_elements")
 """Parameters that shape the answer."""
 
+DIGITS = 18
+"""Of a whole number, at most: what is longer is no count of anything."""
+
 _OWN = {"identifier": token("identifier")}
 _STATUS = {**_OWN, "status": token("status")}
 _ABOUT = {**_STATUS, "patient": reference("subject", "Patient"), "subject": reference("subject")}

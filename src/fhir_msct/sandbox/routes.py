@@ -23,6 +23,7 @@ from fhir_msct.sandbox.interactions import Answer, etag_version, incoming, known
 from fhir_msct.sandbox.moments import moment
 from fhir_msct.sandbox.outcome import Rejected, operation_outcome
 from fhir_msct.sandbox.pages import history
+from fhir_msct.sandbox.parameters import DIGITS
 from fhir_msct.sandbox.permissions import needed
 from fhir_msct.sandbox.search import query
 from fhir_msct.sandbox.smart import Denied, Smart
@@ -217,7 +218,7 @@ def _history(desk: Desk, request: Request, body: bytes) -> Response:
 def _whole(request: Request, name: str) -> int:
     """A number among the parameters; 0 where it is absent."""
     text = request.query_params.get(name, "0")
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > DIGITS:
         raise Rejected(400, f"{name}: not a whole number")
     return int(text)
 

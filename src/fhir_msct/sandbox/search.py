@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from fhir_msct.sandbox.index import literal
 from fhir_msct.sandbox.moments import Moment, moment
 from fhir_msct.sandbox.outcome import Rejected
-from fhir_msct.sandbox.parameters import CONTROLS, PARAMETERS, RESULTS, Parameter, token
+from fhir_msct.sandbox.parameters import CONTROLS, DIGITS, PARAMETERS, RESULTS, Parameter, token
 
 _IGNORED = ("_format", "_pretty")
 _UNDONE = ("_include", "_revinclude", "_has", "_filter", "_text", "_content", "_list", "_query", "_contained")
@@ -233,7 +233,7 @@ def _order(type_: str, sort: str) -> str:
 
 
 def _whole(name: str, text: str) -> int:
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > DIGITS:
         raise Rejected(400, f"{name}: not a whole number")
     return int(text)
 

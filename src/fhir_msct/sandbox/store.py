@@ -136,10 +136,12 @@ class Store:
         with self._lock:
             return self._db.execute(sql, args).fetchall()
 
-    def new_id(self) -> str:
-        """The next server-assigned id: a plain number, as HAPI gives."""
+    def new_id(self, type_: str) -> str:
+        """The next server-assigned id that is free: a plain number, as HAPI gives."""
         with self._lock:
             self._ids += 1
+            while self.current(type_, str(self._ids)) is not None:
+                self._ids += 1
             return str(self._ids)
 
     def clear(self) -> None:
@@ -154,7 +156,8 @@ class Store:
         return [Version(*row) for row in self.select(sql, args)]
 
     def _largest_id(self) -> int:
-        ids = self.select("select id from current where id not glob '*[^0-9]*'")
+        """Of those that leave room for the next: an id has 64 characters at most."""
+        ids = self.select("select id from current where id not glob '*[^0-9]*' and length(id) < 60")
         return max((int(row[0]) for row in ids), default=0)
 
 

@@ -23,7 +23,10 @@ def marked(book: GuestBook, inner: "httpx.BaseTransport | None" = None) -> Marke
     def noted(writings: Sequence[Writing]) -> None:
         book.intend((one.type, one.mark, one.id) for one in writings)
 
-    return Marked(book.url, book.run, noted=noted, answered=book.answered, inner=inner)
+    def answered(writings: Sequence[Writing], refused: bool) -> None:
+        book.answered(((one.type, one.mark) for one in writings), refused=refused)
+
+    return Marked(book.url, book.run, noted=noted, answered=answered, inner=inner)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from fhir_msct.client.origin import Origin
 from fhir_msct.client.rest import Client
 from fhir_msct.client.retry import Patience
 from fhir_msct.errors import Conflict, ServerFailed, Unreachable, UsageError
+from fhir_msct.plan import check_host
 from fhir_msct.tasks.guest import PACE, Confirm, Say, guest_client, read, takes_batches
 from fhir_msct.tasks.trial_copy import Key, floors, references
 
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 
 SETTLED = 20.0
 """Seconds after which a request that nobody heard an answer to has been carried out, or never will be."""
+
+SHOWN = 3600.0
+"""Seconds after which a search by tag shows what was written, however late the server is with its index."""
+
+FORBIDDEN = (401, 403, 405)
+"""Answers to a deletion that the next round would only hear again."""
 
 ROUNDS = 4
 """How often what is still there is looked at again."""
@@ -41,6 +48,8 @@ class ClearReport(Struct, frozen=True, kw_only=True):
     """Found on the server, and deleted."""
     proved: int
     """Ids that were read at the end, and are gone: every one that the run ever used."""
+    unheard: int = 0
+    """What was sent long ago, got no id that anybody heard, and is shown by no search: it never arrived."""
 
 
 def clear(
@@ -59,8 +68,9 @@ def clear(
 
     Raises UsageError where there is no such run, Conflict before the first deletion where the search by tag
     shows what does not carry it, and at the end where something had to be left; ServerFailed and Unreachable
-    where the server did not do it all: running it again goes on.
+    where the server did not do it all, or may yet show what has no known id: running it again goes on.
     """
+    check_host(url, "--server")
     with GuestBook.open(folder) as book:
         if url is not None and Origin(url).base != book.url:
             raise UsageError(
@@ -74,8 +84,9 @@ def clear(
             clearing = _Clearing(client, book, say)
             deleted = clearing.delete()
             proved = clearing.prove()
+        unheard, _ = book.unheard()
         book.close_up()
-    return ClearReport(url=origin.base, deleted=deleted, proved=proved)
+    return ClearReport(url=origin.base, deleted=deleted, proved=proved, unheard=unheard)
 
 
 def _announced(book: GuestBook, origin: Origin) -> str:
@@ -96,27 +107,32 @@ class _Clearing:
         """Type and mark of what the server gave an id that nobody heard."""
         self.foreign: set[Key] = set()
         """What carries the run's tag, and is not the run's."""
+        self.forbidden: dict[Key, int] = {}
+        """What the server does not let us delete, and its answer."""
 
     def delete(self) -> int:
         """Deletes all that is there; how many that were."""
+        self._await()
         held = self._found()
-        if self._awaited(held):
-            held = self._found()
         held |= self._read(self.ids - set(held))
         first = len(held)
         for tried in range(ROUNDS):
             self._take_down(held)
             held = self._read(held)
-            if not self._carry(held):
+            if not self._carry(held) or held.keys() <= self.forbidden.keys():
                 break
             patience = self.client.exchange.patience
             patience.sleep(patience.backoff(tried + 1))
         return first - len(held)
 
     def prove(self) -> int:
-        """How many ids were read and are gone: all. Raises Conflict for what had to be left."""
+        """How many ids were read and are gone: all.
+
+        Raises Conflict for what had to be left, ServerFailed for what the server may delete or show later.
+        """
         where, keys = self.client.origin, sorted(self.ids)
         if left := sorted(self._read(keys)):
+            self._require_permission(left)
             raise Conflict(
                 f"{where}: {len(left)} resources of the run could not be deleted ({_named(left)}): somebody "
                 "else's resources refer to them, or they no longer carry the run's tag; look at them, then "
@@ -130,20 +146,34 @@ class _Clearing:
             )
         if again:
             raise ServerFailed(f"{where}: {_named(sorted(again))} came after all: clean again")
+        unheard, since = self.book.unheard()
+        if unheard and since < SHOWN:
+            raise ServerFailed(
+                f"{where}: {unheard} were sent and their ids never heard, and no search shows them: clean "
+                "again later; what no search shows an hour after it was sent never arrived"
+            )
         return len(keys)
+
+    def _require_permission(self, left: Sequence[Key]) -> None:
+        """Raises ServerFailed where some of what is left is there because nobody may delete it."""
+        kept = [key for key in left if key in self.forbidden]
+        if kept:
+            said = ", ".join(str(status) for status in sorted({self.forbidden[key] for key in kept}))
+            raise ServerFailed(
+                f"{self.client.origin} does not let this client delete ({said}): {len(left)} resources of "
+                f"the run are still there ({_named(kept)}); get the right to delete them, then clean again"
+            )
 
     # --- what is there ----------------------------------------------------------------------------------
 
-    def _awaited(self, held: dict[Key, bytes]) -> bool:
-        """Whether there was a wait for the last request, of which nobody knows whether it will yet arrive."""
-        sent = [(row.type, row.id or "") for row in self.book.rows() if row.state == "SENT"]
+    def _await(self) -> None:
+        """Waits for the last request where nobody knows whether it will yet arrive."""
         since = self.book.unanswered_for()
-        wait = 0.0 if since is None or held.keys() >= set(sent) else max(0.0, SETTLED - since)
+        wait = 0.0 if since is None else max(0.0, SETTLED - since)
         if wait:
             self.say(f"clean: the last request got no answer: waiting {wait:.0f} s until it is over")
             self.client.exchange.patience.sleep(wait)
-        self.book.answered()
-        return wait > 0
+        self.book.settled()
 
     def _found(self) -> dict[Key, bytes]:
         """The run's resources as the search by tag shows them; those that were in no row get one.
@@ -219,14 +249,29 @@ class _Clearing:
         """Reads resources again and deletes those that carry the tag; the next round sees what came of it."""
         try:
             held = self._read(keys)
-            ones = [One(*key, _version(held[key])) for key in self._carry(held)]
-            if ones:
-                self.many.delete(ones)
+            self._delete([One(*key, _version(held[key])) for key in self._carry(held)])
         except (Unreachable, Unusable):
             return
         except Declined as error:
             if error.status < 500 and error.status not in (409, 412):
                 raise
+
+    def _delete(self, ones: Sequence[One]) -> None:
+        """Deletes these, and remembers which of them the server does not let us delete."""
+        parts = [ones] if self.many.batches else [[one] for one in ones]
+        for part in parts:
+            try:
+                answers = [answer.status for answer in self.many.delete(part)]
+            except Declined as error:
+                if error.status not in FORBIDDEN:
+                    raise
+                if len(part) > 1 and not self.many.batches:  # it took no batch: the others are tried as well
+                    self._delete(part)
+                    continue
+                answers = [error.status] * len(part)
+            for one, status in zip(part, answers, strict=True):
+                if status in FORBIDDEN:
+                    self.forbidden[one.type, one.id] = status
 
     def _carry(self, held: dict[Key, bytes]) -> list[Key]:
         """Those of the run that carry its tag."""
@@ -245,7 +290,8 @@ def _named(keys: Sequence[Key]) -> str:
 
 def told(report: ClearReport) -> str:
     """The end of it, in words."""
+    never = f"; {report.unheard} never arrived: no id of theirs was heard" if report.unheard else ""
     return (
         f"{report.deleted} resources deleted from {report.url}; each of {report.proved} ids read again: "
-        "gone (404 or 410); a search for the run's tag finds nothing"
+        f"gone (404 or 410); a search for the run's tag finds nothing{never}"
     )

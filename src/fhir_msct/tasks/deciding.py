@@ -21,6 +21,8 @@ from fhir_msct.tasks.places import Key
 __all__ = ["Decider", "Step", "Wanted", "restated"]
 
 CREATE, UPDATE, RETRACT, UNCHANGED, CONFLICT = "create", "update", "retract", "unchanged", "conflict"
+LEFT = "left"
+"""A value entered by hand that was delivered, and was since corrected or taken away there: it is theirs."""
 
 
 class Step(Struct, frozen=True):
@@ -65,7 +67,7 @@ class Decider:
         for key, resource in sorted(held.items()):
             if key not in keys:
                 step = self.step(self._retracted(resource, key), resource)
-                steps += [step] if step.action == RETRACT else []
+                steps += [step] if step.action in (RETRACT, CONFLICT) else []
         return steps
 
     def again(self, steps: Sequence[Step]) -> list[Step]:
@@ -77,7 +79,7 @@ class Decider:
         """What has to be done for one resource, given what the server holds of it."""
         body = wanted.body
         if held is None:
-            action = UNCHANGED if wanted.retract else CREATE
+            action = LEFT if self._delivered(wanted) else UNCHANGED if wanted.retract else CREATE
             return Step(action, wanted, body, self.digest(body))
         there = self.holdings.places.to_own(held.body)
         is_ours = bool(outgoing.tags(msgspec.json.decode(there)))
@@ -89,7 +91,18 @@ class Decider:
             body = restated(body, there, self.digest, changed="amended")
         sha = self.digest(body)
         action = UNCHANGED if sha == self.digest(there) else RETRACT if wanted.retract else UPDATE
+        if action == UPDATE and self._delivered(wanted):
+            action = LEFT
         return Step(action, wanted, body, sha, held.version, True)
+
+    def _delivered(self, wanted: Wanted) -> bool:
+        """Whether a value entered by hand is known to have been there just as it stands here."""
+        if wanted.derived or outgoing.ENTERED not in outgoing.tags(msgspec.json.decode(wanted.body)):
+            return False
+        entry = ledger.entry(self.db, self.target, wanted.key)
+        if entry is None or entry.state != ledger.APPLIED:
+            return False
+        return entry.sha256 == self.digest(wanted.body)
 
     def digest(self, body: bytes) -> str:
         """The hash of what a resource says on this server."""

@@ -7,11 +7,14 @@ hands, the server is asked what it holds and what is left is decided again.
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
+import msgspec
+
 from fhir_msct.archive import ledger
 from fhir_msct.client.failures import Declined, Unusable
-from fhir_msct.errors import ServerFailed, Unreachable
-from fhir_msct.tasks.deciding import CONFLICT, UNCHANGED, Decider, Step
+from fhir_msct.errors import ServerFailed, Unreachable, UsageError
+from fhir_msct.tasks.deciding import CONFLICT, CREATE, LEFT, UNCHANGED, UPDATE, Decider, Step
 from fhir_msct.tasks.entries import Done, Entries
+from fhir_msct.tasks.places import Key
 
 TRIES = 5
 """How often a request is decided again when the server changes under our hands."""
@@ -32,9 +35,11 @@ class Delivery:
         decider: Decider,
         with_provenance: Callable[[Sequence[Step]], list[Step]],
         refuse: Callable[[Sequence[Step]], None],
+        plan_hash: str | None = None,
     ) -> None:
-        """`refuse` is told of what turns out not to be ours, and raises Conflict."""
+        """`refuse` is told of what turns out not to be ours, and raises Conflict; `plan_hash`: see Sender."""
         self._decider, self._with_provenance, self._refuse = decider, with_provenance, refuse
+        self._plan_hash = plan_hash
         self._guards = True
         self._client, self._db, self._target = decider.client, decider.db, decider.target
         self._holdings, self._entries = decider.holdings, Entries(decider.holdings)
@@ -47,9 +52,9 @@ class Delivery:
 
         That is less than the batch where somebody else had done it before us. Raises Declined where the
         server says no and holds nothing of it, Unreachable or Unusable where that is not known,
-        ServerFailed where the server keeps changing.
+        ServerFailed where the server keeps changing, UsageError where the plan does not hold any more.
         """
-        lost, written = 0, list[Step]()
+        lost, written, ours, blamed = 0, list[Step](), list[Step](), False
         for tried in range(1, TRIES + 1):
             ledger.intend(self._db, self._target, [step.operation for step in batch], now())
             meanwhile()
@@ -57,17 +62,21 @@ class Delivery:
             try:
                 done = self._sent(batch, guarded)
             except (Declined, Unreachable, Unusable) as error:
-                race = _is_race(error, guarded)
+                race = refused = _is_race(error, guarded)
                 if not race and (lost or _is_no(error)):
                     raise
                 lost += not race
             else:
-                self._guards = guarded or (self._guards and all(step.held for step in batch))
+                refused = False
+                if blamed and not guarded and _was_never_there(batch, done):
+                    self._guards = False
                 left = self._settled(batch, done)
                 written += [step for step in batch if step not in left]
                 batch = left
-            batch, found = self._again(batch) if batch else ([], [])
+            before = _versions(batch)
+            batch, found = self._again(batch, ours, race) if batch else ([], [])
             written += [] if race else found  # no answer came, and yet they are there: they are ours
+            blamed = guarded and refused and before == _versions(batch)
             if not batch:
                 return written
             if tried > 1:
@@ -116,22 +125,37 @@ class Delivery:
         ledger.settle(self._db, self._target, written, places)
         return [step for step, one in zip(batch, done, strict=True) if one.found]
 
-    def _again(self, batch: list[Step]) -> tuple[list[Step], list[Step]]:
+    def _again(self, batch: list[Step], ours: list[Step], race: bool) -> tuple[list[Step], list[Step]]:
         """What is still to be done, as the server stands now, and what it is found to hold.
 
-        A Provenance speaks of what its own push has written, so it is made again for what is left.
+        A Provenance speaks of what its own push has written, so it is made again for what is left, and for
+        `ours`: what is there without its Provenance, and came from us, since nobody else was seen.
         """
         steps = self._decider.again(batch)
+        self._require_plan(batch, steps)
         if foreign := [step for step in steps if step.action == CONFLICT]:
             self._refuse(foreign)
         found = [step for step in steps if step.action == UNCHANGED]
-        left = [step for step in steps if step.action != UNCHANGED]
+        left = [step for step in steps if step.action not in (UNCHANGED, LEFT)]
         self.settle(found)
+        ours += [] if race else [old for old, new in zip(batch, steps, strict=True) if new in found]
         withdrawn = [step for step in left if step.wanted.type == "Provenance"]
         if not withdrawn or len(batch) == 1:
             return left, found
         ledger.withdraw(self._db, self._target, [step.operation for step in withdrawn])
-        return self._with_provenance([step for step in left if step not in withdrawn]), found
+        mine = [step for step in ours if any(_speaks_of(one, step) for one in withdrawn)]
+        made = self._with_provenance([*mine, *(step for step in left if step not in withdrawn)])
+        return [step for step in made if step not in mine], found
+
+    def _require_plan(self, batch: Sequence[Step], steps: Sequence[Step]) -> None:
+        """Raises UsageError where something else now stands where the plan saw nothing."""
+        for old, new in zip(batch, steps, strict=True):
+            planned = self._plan_hash is not None and new.wanted.type != "Provenance"
+            if planned and (old.action, new.action) == (CREATE, UPDATE):
+                raise UsageError(
+                    f"the plan is no longer {self._plan_hash}: {new.wanted.place} is there meanwhile and "
+                    "says something else; look at it again before --apply"
+                )
 
 
 def now() -> str:
@@ -142,6 +166,26 @@ def now() -> str:
 def _is_race(error: Exception, guarded: bool) -> bool:
     """A version has changed since it was read: 409 on most servers, 412 on others."""
     return isinstance(error, Declined) and error.status in ((404, 409, 412) if guarded else (409, 412))
+
+
+def _versions(batch: Iterable[Step]) -> set[tuple[Key, str | None]]:
+    return {(step.wanted.key, step.version) for step in batch}
+
+
+def _was_never_there(batch: Sequence[Step], done: Sequence[Done]) -> bool:
+    """Whether all that is new came in a first version: so it was the guard that was refused.
+
+    A later one says that something was there and was deleted, which a guard is refused for rightly. Where
+    versions are no numbers nothing can be told, and the guard is tried with each request.
+    """
+    new = [one.version for step, one in zip(batch, done, strict=True) if not step.held]
+    return bool(new) and all(version == "1" for version in new)
+
+
+def _speaks_of(provenance: Step, step: Step) -> bool:
+    """Whether a result is among what a Provenance is about."""
+    targets = msgspec.json.decode(provenance.body)["target"]
+    return step.wanted.derived and {"reference": step.wanted.place} in targets
 
 
 def _is_no(error: Exception) -> bool:

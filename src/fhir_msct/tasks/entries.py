@@ -76,8 +76,7 @@ class Entries:
 
     def done(self, answer: bytes, batch: Sequence[Step]) -> list[Done]:
         """What became of each entry, matched by position and location; Unusable where they disagree."""
-        tree = json.loads(answer)
-        responses = [entry.get("response") or {} for entry in tree.get("entry") or ()]
+        responses = responses_of(answer)
         if len(responses) != len(batch):
             raise Unusable("shape", "[transaction]: the answer has another number of entries")
         return [self._one(step, response) for step, response in zip(batch, responses, strict=True)]
@@ -96,6 +95,18 @@ class Entries:
 
 def _urn(step: Step) -> str:
     return f"urn:uuid:{uuid5(NAMESPACE_URL, step.wanted.place)}"
+
+
+def responses_of(answer: bytes) -> list[dict[str, Any]]:
+    """What a server says of each entry of a transaction; Unusable where that is no Bundle of such answers."""
+    tree = json.loads(answer)
+    entries = (tree.get("entry") or []) if isinstance(tree, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise Unusable("shape", "[transaction]: the answer is no Bundle of entries")
+    responses = [entry.get("response") or {} for entry in entries]
+    if not all(isinstance(response, dict) for response in responses):
+        raise Unusable("shape", "[transaction]: the answer is no Bundle of responses")
+    return responses
 
 
 def _as_new(body: bytes, tag: tuple[str, str] | None, *, keeps_id: bool) -> bytes:

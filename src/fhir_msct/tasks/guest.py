@@ -76,6 +76,7 @@ def guest_demo(
     where nothing was written, and where it stopped half way what stopped it: the guest book in the folder
     knows what is on the server then.
     """
+    protocol.check_host(url, "--server")
     origin = Origin(url)
     demo.check_free(folder, command)
     trial = originals(bodies or demo.resources(data.fixtures() / "resources"))
@@ -107,7 +108,7 @@ def guest_client(
     token_file: Path | None = None,
 ) -> Client:
     """A client that says which run it is, with the token of a file where there is one; raises ConfigError."""
-    token = read_token(token_file.expanduser()) if token_file else None
+    token = read_token(token_file.expanduser(), "--token-file") if token_file else None
     return Client(base, transport=transport, user_agent=user_agent(run), patience=patience, token=token)
 
 

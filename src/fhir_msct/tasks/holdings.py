@@ -69,6 +69,8 @@ class Holdings:
         """What answers to one identifier more than once, and where."""
         self._batches = self.ability.batches is not False
         self._searches_tags = True
+        self.is_blind = False
+        """Whether what the ledger does not know could not be looked for: a search for tags is refused."""
 
     # --- the ways to ask ----------------------------------------------------------------------------------
 
@@ -134,6 +136,7 @@ class Holdings:
                         found[one.id] = (("Observation", self._named(tree) or one.id), one)
         except Declined as error:
             self._without_tags(error)
+            self.is_blind = True
         return self._single(found.values())
 
     def seek(self, wanted: Sequence[Wanted]) -> dict[Key, Resource]:
@@ -162,8 +165,8 @@ class Holdings:
             self._without_tags(error)
 
     def _without_tags(self, error: Declined) -> None:
-        """A search for tags that fails is none; one that is refused is not asked for again."""
-        if error.status in (401, 403):
+        """A search for tags that is refused is none, and not asked for again; one that fails may yet do."""
+        if error.status in (401, 403) or (error.status >= 500 and error.status != 501):
             raise error
         self._searches_tags = self._searches_tags and error.status not in (400, 405, 422, 501)
 

@@ -5,6 +5,8 @@ bad row and nothing is loaded at all. The next push brings the values to the ser
 """
 
 import csv
+import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
@@ -56,10 +58,10 @@ def load(folder: Path, plan: Plan, csv_path: Path, *, say: Callable[[str], None]
     with Archive.open(folder) as archive:
         pull = archive.last_pull()
         people = _people(mapping, list(archive.current("Patient")), pull.base_url if pull else None)
-        reader = _Reader(csv_path, plan, mapping, people, own if own.is_dir() else None)
-        rows = list(reader.rows())
         held = {one.id: one.body for one in archive.current("Observation") if one.id}
         held |= {one.id: one.body for one in ledger.pending(archive.connection) if one.id}
+        reader = _Reader(csv_path, plan, mapping, people, own if own.is_dir() else None)
+        rows = list(reader.rows(held))
         made = [(_restated(one, held), one.id in held) for one in rows]
         fresh = [one for one, _ in made if not _same(one, held)]
         if fresh:
@@ -97,6 +99,12 @@ def _same(row: Resource, held: dict[str, bytes]) -> bool:
     return known is not None and ledger.digest(known) == ledger.digest(row.body)
 
 
+def _is_withdrawn(row: Resource, held: dict[str, bytes]) -> bool:
+    """Whether somebody said on the server that this should never have been entered."""
+    known = held.get(row.id or "")
+    return known is not None and json.loads(known).get("status") == "entered-in-error"
+
+
 class _Reader:
     """The rows of one file as resources; every complaint names file, line, column and what to do."""
 
@@ -109,8 +117,8 @@ class _Reader:
     def wrong(self, column: str, why: str) -> InputError:
         return InputError(f"{self.path}:{self.line}: {column}: {why}; nothing was loaded")
 
-    def rows(self) -> Iterator[Resource]:
-        """Each row's Observation. Raises InputError."""
+    def rows(self, held: dict[str, bytes]) -> Iterator[Resource]:
+        """Each row's Observation; `held`: what is known already, by id. Raises InputError."""
         seen: dict[str, int] = {}
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as file:
@@ -127,6 +135,10 @@ class _Reader:
                     if before != self.line:
                         raise self.wrong(
                             "row", f"says the same subject, parameter, date and side as line {before}"
+                        )
+                    if _is_withdrawn(made, held):
+                        raise self.wrong(
+                            "row", "was withdrawn on the server (entered-in-error): take it out of the file"
                         )
                     yield made
         except UnicodeDecodeError:
@@ -218,9 +230,12 @@ class _Reader:
         if not _NUMBER.fullmatch(text):
             raise self.wrong("value", "wants a number with a decimal point, such as 6.3")
         try:
-            return Decimal(text)
+            value = Decimal(text)
         except InvalidOperation:  # more digits than any measurement has
             raise self.wrong("value", "has too many digits") from None
+        if not math.isfinite(float(text)):
+            raise self.wrong("value", "has too many digits")
+        return value
 
     def _unit(self, paramcd: str, unit: str) -> tuple[Unit, dict[str, Any]]:
         """A listed unit, and how it is written; empty only where the code itself fixes the unit."""

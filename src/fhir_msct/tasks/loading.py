@@ -7,13 +7,13 @@ id, under those that it gives.
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from fhir_msct.archive.guest_book import GuestBook
 from fhir_msct.client.failures import Declined, Unusable
 from fhir_msct.client.marking import Marked
 from fhir_msct.client.rest import Client
 from fhir_msct.errors import MsctError, ServerFailed, Unreachable
+from fhir_msct.tasks.entries import responses_of
 from fhir_msct.tasks.trial_copy import Key, Original
 
 LARGEST = 100
@@ -98,8 +98,7 @@ class Loader:
 
     def _learn(self, bundle: list[Original], answer: bytes) -> None:
         """Notes the ids of what was written; raises ServerFailed for an answer that does not fit."""
-        tree: Any = json.loads(answer)
-        responses = [entry.get("response") or {} for entry in tree.get("entry") or ()]
+        responses = responses_of(answer)
         if len(responses) != len(bundle):
             raise ServerFailed("[transaction]: the answer has another number of entries")
         for one, writing, response in zip(bundle, self.wire.latest, responses, strict=True):

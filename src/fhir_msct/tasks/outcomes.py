@@ -13,7 +13,7 @@ from fhir_msct.plan import Plan
 from fhir_msct.records import Finding, Measurement, StudyRecords, Subject, Transplant
 from fhir_msct.results import Analysis, Answer, Outcome, Results, VisitSummary
 from fhir_msct.tables import csv_bytes, read_csv
-from fhir_msct.tasks.stage import run_of, stage
+from fhir_msct.tasks.stage import require_own, run_of, stage
 
 INPUTS: dict[str, type] = {
     "subjects": Subject,
@@ -45,9 +45,11 @@ class OutcomesReport(Struct, frozen=True, kw_only=True):
 def outcomes(folder: Path, plan: Plan, *, say: Callable[[str], None]) -> OutcomesReport:
     """Write `outcomes/` from `records/` and say what came of it.
 
-    Raises InputError when the records stage has not been run or its files cannot be read.
+    Raises InputError when the records stage has not been run, or its files cannot be read or are not what
+    it wrote.
     """
     run = run_of(folder, "records")
+    require_own(folder, "records")
     complete = run.get("complete") is True
     cut = data_cut(plan, run)
     say(f"outcomes: data cut {cut.isoformat() if cut else 'none'}")

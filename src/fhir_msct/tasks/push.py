@@ -6,9 +6,10 @@ result that is no longer produced is retracted. Nothing without our tag is ever 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -23,7 +24,7 @@ from fhir_msct.errors import ConfigError, UsageError
 from fhir_msct.plan import Plan
 from fhir_msct.tasks.ability import Ability
 from fhir_msct.tasks.as_guest import wire_of
-from fhir_msct.tasks.deciding import CONFLICT, RETRACT, UNCHANGED, Decider, Step, Wanted
+from fhir_msct.tasks.deciding import CONFLICT, LEFT, RETRACT, UNCHANGED, Decider, Step, Wanted
 from fhir_msct.tasks.same_people import require_same_people
 from fhir_msct.tasks.sending import Sender
 from fhir_msct.tasks.stage import run_of, stale
@@ -62,6 +63,8 @@ class PushReport(Struct, frozen=True, kw_only=True):
     """What the server refused alone and so does not hold: place, status, issue codes."""
     kept: tuple[str, ...] = ()
     """Hand-entered values that stay here, because the server chooses the ids of new resources."""
+    notes: tuple[str, ...] = ()
+    """What was left as it is on the server, or could not be looked for there; neither is an error."""
     differing: tuple[str, ...] = ()
     """What the server, read back, does not hold as it was sent."""
     ids: tuple[str, ...] = ()
@@ -93,7 +96,8 @@ def push(
     with Archive.open(folder) as archive, wire_of(folder, url, transport) as wire:
         sources = _sources(plan, archive)
         elsewhere = _check_target(plan, url, sources)
-        shall = list(wanted(folder, plan, archive, sources[0] if elsewhere and sources else ""))
+        held_at = sources[0] if elsewhere and sources else ""
+        shall = list(wanted(folder, plan, archive, held_at, nowhere=not sources))
         types = tuple(sorted({*WRITTEN, *(one.type for one in shall)}))
         access = Access(read=("Patient",) if elsewhere else (), write=types)
         known = token_places.known(archive, url.rstrip("/"))
@@ -141,8 +145,14 @@ def bring(
         require_same_people(decider.holdings, shall, people)
     say(f"push: comparing {len(shall)} resources with {client.origin}")
     steps = decider.decide(shall)
-    sender = Sender(decider, protocol=protocol, own=own)
-    report = msgspec.structs.replace(_planned(steps, client.base_url), kept=decider.holdings.places.kept)
+    sender = Sender(decider, protocol=protocol, own=own, plan_hash=plan_hash)
+    report = msgspec.structs.replace(
+        _planned(steps, client.base_url),
+        kept=decider.holdings.places.kept,
+        notes=tuple(_notes(steps, decider)),
+    )
+    for note in report.notes:
+        say(f"push: note: {note}")
     sender.check(_to_do(steps))
     if not apply:
         return report
@@ -161,7 +171,7 @@ def _planned(steps: list[Step], target: str) -> PushReport:
         plan=tuple(lines),
         hash=hashlib.sha256(said.encode()).hexdigest()[:16],
         applied=False,
-        written=sum(step.action not in (UNCHANGED, CONFLICT, RETRACT) for step in steps),
+        written=sum(step.action != RETRACT for step in _to_do(steps)),
         unchanged=sum(step.action == UNCHANGED for step in steps),
         retracted=sum(step.action == RETRACT for step in steps),
         conflicts=tuple(step.wanted.place for step in steps if step.action == CONFLICT),
@@ -169,7 +179,19 @@ def _planned(steps: list[Step], target: str) -> PushReport:
 
 
 def _to_do(steps: Iterable[Step]) -> list[Step]:
-    return [step for step in steps if step.action not in (UNCHANGED, CONFLICT)]
+    return [step for step in steps if step.action not in (UNCHANGED, CONFLICT, LEFT)]
+
+
+def _notes(steps: Iterable[Step], decider: Decider) -> Iterator[str]:
+    for step in steps:
+        if step.action == LEFT:
+            there = "says something else there since" if step.held else "is no longer there"
+            yield f"{step.wanted.place} ({step.wanted.label}) was delivered and {there}: left so, pull first"
+    if decider.holdings.is_blind:
+        yield (
+            "this server refuses a search by _tag: what is no longer produced could only be looked for "
+            "where this folder's own ledger knows of it"
+        )
 
 
 def _applied(steps: list[Step], report: PushReport, sender: Sender, say: Say) -> PushReport:
@@ -244,7 +266,15 @@ def _check_target(plan: Plan, url: str, sources: Iterable[str]) -> bool:
 
 
 def _same_server(one: str, other: str) -> bool:
-    return Origin(one, allow_http=True).base.lower() == Origin(other, allow_http=True).base.lower()
+    return _named(one) == _named(other)
+
+
+def _named(url: str) -> tuple[str, str, int | None, str]:
+    """An address taken apart; this machine has several names, and is one server under each of them."""
+    origin = Origin(url, allow_http=True)
+    parts = urlsplit(origin.base.lower())
+    host = "localhost" if origin.is_loopback else parts.hostname or ""
+    return parts.scheme, host, parts.port, parts.path
 
 
 def protocol_hash(folder: Path) -> str:

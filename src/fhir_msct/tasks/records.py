@@ -19,6 +19,7 @@ from fhir_msct.mapping.library import Mapping
 from fhir_msct.mapping.reading import Reading
 from fhir_msct.outcomes import complete, open_courses
 from fhir_msct.outcomes.reviews import read_reviews
+from fhir_msct.outcomes.values import EXPONENT
 from fhir_msct.plan import Plan
 from fhir_msct.records import Finding, Measurement, SetAside, StudyRecords, Subject, Transplant
 from fhir_msct.tasks import frames
@@ -60,6 +61,7 @@ class _Sorted:
     def add(self, kind: str, reading: Reading) -> None:
         """One resource's reading, into its heap and its count."""
         counts = self.counts.setdefault(kind, Counter())
+        reading = _measured(kind, reading)
         if reading.records:
             counts["mapped"] += 1
             for record in reading.records:
@@ -71,6 +73,16 @@ class _Sorted:
         elif reading.out is not None:
             counts["out_of_scope"] += 1
             self.codes[(kind, *reading.out)] += 1
+
+
+def _measured(kind: str, reading: Reading) -> Reading:
+    """A reading; its resource is set aside where a value is one that no statistic can hold."""
+    for record in reading.records:
+        value = record.aval if isinstance(record, Measurement) else None
+        if value and not -EXPONENT < value.adjusted() < EXPONENT:
+            why = ("not-a-number", "", "Observation.valueQuantity")
+            return Reading(set_aside=(SetAside(kind, record.id or "", record.source, *why),))
+    return reading
 
 
 def records(folder: Path, plan: Plan, *, say: Callable[[str], None]) -> RecordsReport:

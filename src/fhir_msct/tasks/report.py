@@ -19,7 +19,9 @@ def report(folder: Path, plan: Plan, *, say: Callable[[str], None]) -> Path:
 
     files = study_files(folder, plan)
     for name in files.stale:
-        say(f"{name} is STALE: its inputs changed since; run `fhir-msct {name} {folder}` again")
+        say(
+            f"{name} is STALE: its inputs, or its files, changed since; run `fhir-msct {name} {folder}` again"
+        )
     target = folder / NAME
     _replace(target, page(files).encode("utf-8"))
     say(f"wrote {target}")

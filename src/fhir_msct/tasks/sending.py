@@ -37,12 +37,17 @@ class _Draft(NamedTuple):
 class Sender:
     """Sends the steps of one study to one server."""
 
-    def __init__(self, decider: Decider, *, protocol: str, own: Path | None) -> None:
-        """`protocol`: hash of plan and mappings; `own`: the study's own mappings folder."""
+    def __init__(
+        self, decider: Decider, *, protocol: str, own: Path | None, plan_hash: str | None = None
+    ) -> None:
+        """`protocol`: hash of plan and mappings; `own`: the study's own mappings folder.
+
+        `plan_hash`: of the plan that is carried out, where no other may be.
+        """
         self.decider, self.protocol, self.own = decider, protocol, own
         self.client, self.db, self.target = decider.client, decider.db, decider.target
         self.holdings = decider.holdings
-        self.delivery = Delivery(decider, self._with_provenance, self.refuse)
+        self.delivery = Delivery(decider, self._with_provenance, self.refuse, plan_hash)
         self.refusals = Refusals(self.db, self.target)
 
     def check(self, steps: Iterable[Step]) -> None:

@@ -36,13 +36,12 @@ def stage(study: Path, name: str, *, inputs: Iterable[Path], complete: bool, **f
     cut). Nothing is changed when the stage fails. Raises UsageError where the folder may not be written,
     Interrupted where the disk is full.
     """
-    fresh, target, old = (study / text for text in (f".{name}.new", name, f".{name}.old"))
+    fresh, target = study / f".{name}.new", study / name
     started = _now()
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file, and this stage writes a folder of that name: move it away")
     try:
-        for leftover in (fresh, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
         yield fresh
         ended = 0 if complete else Incomplete.exit_code
@@ -51,32 +50,67 @@ def stage(study: Path, name: str, *, inputs: Iterable[Path], complete: bool, **f
         made_from = {SHIPPED: _hash(data.mappings()), **hashes(study, inputs)}
         document = {**_versions(), **facts, "inputs": made_from, "outputs": outputs}
         (fresh / RUN).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        if target.exists():
-            target.replace(old)
-        fresh.replace(target)
+        _replace(target, fresh, study / f".{name}.old")
     except OSError as error:
         words = f"{target} cannot be written ({error.strerror}): nothing was changed there"
         raise type(spoken(error, target))(words) from None
     finally:
-        for leftover in (fresh, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _replace(target: Path, fresh: Path, old: Path) -> None:
+    """Puts a stage's new folder in the place of the one before, which stays where that fails."""
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        target.replace(old)
+    try:
+        fresh.replace(target)
+    except OSError:
+        if old.exists():
+            old.replace(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def run_of(study: Path, name: str) -> dict[str, Any]:
-    """What run.json of a stage says. Raises InputError when the stage has not been run."""
+    """What run.json of a stage says.
+
+    Raises InputError when the stage has not been run, or its run.json cannot be read as what it was.
+    """
     path = study / name / RUN
     if not path.is_file():
         raise InputError(f"{path.parent} does not exist: run `fhir-msct {name} {study}` first")
-    document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or not all(
+        isinstance(document.get(part, {}), dict) for part in ("inputs", "outputs")
+    ):
+        raise InputError(f"{path} cannot be read: run `fhir-msct {name} {study}` again")
     return document
 
 
 def stale(study: Path, name: str) -> list[str]:
-    """The inputs of a stage that changed since it ran, as paths inside the study folder (and SHIPPED)."""
-    before = run_of(study, name)["inputs"]
-    now = hashes(study, [study / path for path in before if path != SHIPPED])
-    now[SHIPPED] = _hash(data.mappings())
-    return [path for path, digest in before.items() if now[path] != digest]
+    """What changed since a stage ran: its inputs, then its own files (`changed`).
+
+    As paths inside the study folder (and SHIPPED); run.json itself where it names no inputs.
+    """
+    before = run_of(study, name).get("inputs") or {f"{name}/{RUN}": ""}
+    now = {path: _hash(data.mappings() if path == SHIPPED else study / path) for path in before}
+    return [path for path, digest in before.items() if now[path] != digest] + changed(study, name)
+
+
+def changed(study: Path, name: str) -> list[str]:
+    """The files of a stage that are no longer what it wrote, as paths inside the study folder."""
+    written = run_of(study, name).get("outputs", {})
+    return [f"{name}/{file}" for file, digest in written.items() if _hash(study / name / file) != digest]
+
+
+def require_own(study: Path, name: str) -> None:
+    """Returns where the files of a stage are what it wrote; raises InputError naming one that is not."""
+    for path in changed(study, name)[:1]:
+        raise InputError(f"{path} was changed since it was written: run `fhir-msct {name} {study}` again")
 
 
 def hashes(study: Path, paths: Iterable[Path]) -> dict[str, str]:
