@@ -180,19 +180,10 @@ class Exporting:
         Progress is what was not said before: what goes to and fro, or is left out now and then, is none.
         With `tries` it was done before, and is asked for only so often.
         """
-        moved, said, tried, lost = self._patience.clock(), {""}, 0, 0
+        moved, said, tried = self._patience.clock(), {""}, 0
         last = Waiting(progress="", wait=None)
         while True:
-            try:
-                found, lost = self._bulk.poll(url), 0
-            except (Declined, Unreachable, Unusable) as error:
-                lost += 1
-                if lost < self._patience.tries and _may_pass(error):
-                    self._patience.sleep(self._wait(last, tried + lost))  # as if it had said the same again
-                    continue
-                if isinstance(error, Unreachable):
-                    raise
-                raise Failed(str(error)) from None
+            found = self._polled(url, last, tried)
             if isinstance(found, Manifest):
                 return found
             if found.progress not in said:
@@ -204,6 +195,20 @@ class Exporting:
             if tries and tried >= tries:
                 raise Failed("its manifest is there no longer")
             self._patience.sleep(self._wait(found, tried))
+
+    def _polled(self, url: str, last: Waiting, tried: int) -> Waiting | Manifest:
+        """A poll; one that is lost, or comes damaged, is sent again, as if `last` had been said once more."""
+        lost = 0
+        while True:
+            try:
+                return self._bulk.poll(url)
+            except (Declined, Unreachable, Unusable) as error:
+                lost += 1
+                if lost >= self._patience.tries or not _may_pass(error):
+                    if isinstance(error, Unreachable):
+                        raise
+                    raise Failed(str(error)) from None
+            self._patience.sleep(self._wait(last, tried + lost))
 
     def _wait(self, found: Waiting, tried: int) -> float:
         """At least what the server asks for, and longer each time; on this machine as we like."""

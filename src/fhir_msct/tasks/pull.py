@@ -172,15 +172,13 @@ def _plan(
     say(f"the cohort has {len(found.patients)} patients")
     question = sha256(msgspec.json.encode([msgspec.structs.replace(wanted, page_size=0), found.patients]))
     basis = None if full else proofs.basis(run.archive, question.hexdigest())
-    minutes = plan.pull.catch_up_minutes
     timed = [type_ for type_ in wanted.types if since_supported(capability, type_)]
     if basis is not None and timed and not _minds_time(client, wanted, found.patients, timed[0]):
         say("the server does not mind _lastUpdated: asking for everything")
         basis = None
-    types = {
-        type_: _bound(run.archive, type_, basis, minutes) if type_ in timed else ("", "")
-        for type_ in wanted.types
-    }
+    minutes = timedelta(minutes=plan.pull.catch_up_minutes)
+    types = dict.fromkeys(wanted.types, ("", ""))
+    types |= {type_: _bound(run.archive, type_, basis, minutes) for type_ in timed}
     about = capabilities.capability(capability)
     where, _ = exporting.level(plan, capability)
     if where is not None:  # one instant for all types: what an export brings is held against it
@@ -196,7 +194,7 @@ def _plan(
         since=Since(
             question=question.hexdigest(),
             basis=basis.run if basis else None,
-            watermark=instant_text(begun - timedelta(minutes=minutes)) if begun else None,
+            watermark=instant_text(begun - minutes) if begun else None,
             types=types,
         ),
         export=None if where is None else f"{min((one for one, _ in types.values()), default='')} {where}",
@@ -219,7 +217,7 @@ def _minds_time(client: Client, wanted: Wanted, patients: tuple[str, ...], type_
         return False
 
 
-def _bound(archive: Archive, type_: str, basis: proofs.Basis | None, minutes: int) -> tuple[str, str]:
+def _bound(archive: Archive, type_: str, basis: proofs.Basis | None, minutes: timedelta) -> tuple[str, str]:
     """Since when to ask for a type, and which resource then has to come again.
 
     The newest that is known is always asked for too: where it does not come, the server does not mind
@@ -233,7 +231,7 @@ def _bound(archive: Archive, type_: str, basis: proofs.Basis | None, minutes: in
     mark = instant(basis.watermark)
     if newest is None or stamp is None or mark is None:
         return basis.watermark, ""
-    return instant_text(min(stamp - timedelta(minutes=minutes), mark) - timedelta(seconds=1)), newest[0]
+    return instant_text(min(stamp - minutes, mark) - timedelta(seconds=1)), newest[0]
 
 
 def _notes(capability: dict[str, Any], types: Sequence[str], plan: Plan) -> list[str]:
