@@ -149,6 +149,22 @@ def test_a_type_that_is_no_longer_said_to_be_there_and_is_here_is_a_problem(stud
     assert report.problems == ("the server no longer says that it holds Observation, and 1 are here",)
 
 
+def test_none_found_by_a_parameter_that_the_server_does_not_claim_is_told(study: Study) -> None:
+    server = FakeFhir(PEOPLE)
+    known = {"Patient": ["_id"], "Observation": ["subject"], "Procedure": ["patient"]}
+    server.metadata["rest"] = [
+        {
+            "mode": "server",
+            "resource": [
+                {"type": type_, "searchParam": [{"name": name} for name in names]}
+                for type_, names in known.items()
+            ],
+        }
+    ]
+    (note,) = [one for one in study.pull(server).notes if "none were found" in one]
+    assert note.startswith("Observation: none were found by patient")
+
+
 # --- two spellings of one version -------------------------------------------------------------------------
 
 

@@ -68,7 +68,7 @@ class Window(Struct, frozen=True, kw_only=True):
 
     def params(self, page_size: int) -> tuple[tuple[str, str], ...]:
         """The search's parameters."""
-        name, before = _OWNER.get(self.type, ("patient", ""))
+        name, before = owner_parameter(self.type)
         asked = [(name, ",".join(id_ if "/" in id_ else before + id_ for id_ in self.patients))]
         if self.codes:
             asked.append((_CODE.get(self.type, ("code",))[0], ",".join(map(_escaped, self.codes))))
@@ -110,6 +110,11 @@ class Window(Struct, frozen=True, kw_only=True):
         named = ids[0] if len(ids) == 1 else f"{len(ids)} patients ({ids[0]} to {ids[-1]})"
         bounds = (f" from {self.lo}" if self.lo else "") + (f" to {self.hi}" if self.hi else "")
         return f"{self.type} of {named}{bounds}"
+
+
+def owner_parameter(type_: str) -> tuple[str, str]:
+    """The search parameter that names the patient, and what stands before the id."""
+    return _OWNER.get(type_, ("patient", ""))
 
 
 class Outside(Struct, frozen=True):

@@ -26,7 +26,13 @@ from fhir_msct.client.origin import Origin
 from fhir_msct.client.rest import Client
 from fhir_msct.client.retry import Patience
 from fhir_msct.client.scopes import Access
-from fhir_msct.client.windows import EARLIEST, instant_text, since_supported, windows
+from fhir_msct.client.windows import (
+    EARLIEST,
+    instant_text,
+    owner_parameter,
+    since_supported,
+    windows,
+)
 from fhir_msct.dates import instant
 from fhir_msct.errors import ConfigError, UsageError
 from fhir_msct.plan import Plan, Wanted
@@ -41,6 +47,7 @@ __all__ = ["PullReport", "TypeReport", "access", "pull", "pull_plan"]
 
 Say = Callable[[str], None]
 
+UNCLAIMED = "{}: none were found by {}, and the server does not say that it can be searched by that"
 EVERYTHING = "the server does not say that {} can be searched by _lastUpdated: every pull asks for all of it"
 
 
@@ -125,7 +132,9 @@ def _from_server(
         connections = plan.pull.connections if transport is None else 1
         proving = Proving(client, run, asked, say, connections=connections, capability=capability)
         CatchingUp(client, run, asked, capability, proving, say).work()
-        return concluded(run, asked, absent, client.date, refused, [*told, *_notes(capability, types, plan)])
+        return concluded(
+            run, asked, absent, client.date, refused, [*told, *_notes(run, capability, types, plan)]
+        )
 
 
 def access(wanted: Wanted) -> Access:
@@ -234,10 +243,15 @@ def _bound(archive: Archive, type_: str, basis: proofs.Basis | None, minutes: ti
     return instant_text(min(stamp - minutes, mark) - timedelta(seconds=1)), newest[0]
 
 
-def _notes(capability: dict[str, Any], types: Sequence[str], plan: Plan) -> list[str]:
+def _notes(run: Run, capability: dict[str, Any], types: Sequence[str], plan: Plan) -> list[str]:
     unable = [type_ for type_ in types if not since_supported(capability, type_)]
     _, why = exporting.level(plan, capability)
     notes = [f"pulled by search: {why}"] if why else []
+    said = capabilities.capability(capability).types
+    for type_ in types:
+        name, known = owner_parameter(type_)[0], said[type_].parameters if type_ in said else frozenset()
+        if known and name not in known and not run.left(type_):
+            notes.append(UNCLAIMED.format(type_, name))
     return notes + ([EVERYTHING.format(", ".join(unable))] if unable else [])
 
 
