@@ -42,14 +42,13 @@ class BulkChaos(Chaos):
         self._polls, self._sent_on = {}, ""
 
     def _handled(self, request: httpx.Request) -> httpx.Response:
-        polled = next((path for path in self._polls if request.url.path.endswith(path)), "")
+        heard = False
         try:
             response = super()._handled(request)
-        except httpx.TransportError:
-            self._polls.pop(polled, None)  # whatever it said, nobody has heard it
-            raise
-        if response.status_code != 202:
-            self._polls.pop(polled, None)
+            heard = response.status_code == 202
+        finally:
+            if not heard:  # whatever wait the server had in mind
+                self._polls = {path: at for path, at in self._polls.items() if path not in request.url.path}
         url = str(request.url)
         gone_on = url.startswith(ELSEWHERE)
         if self.fault == "redirect" and (gone_on or is_file(url)):
