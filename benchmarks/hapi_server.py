@@ -80,7 +80,7 @@ def _page_sizes(url: str, size: int, patients: int) -> list[Ratio]:
     """What the page size alone does to a bare loop."""
     for _ in range(2):  # the first one warms the server
         took = {
-            count: child("client_bare.py", url, patients, count, 1, "no-cache")["seconds"]
+            count: child("client_bare.py", url, patients, count, pulling.together(patients), "no-cache")["seconds"]
             for count in PAGE_SIZES
         }
     best = min(took.values())
@@ -97,7 +97,7 @@ def _page_sizes(url: str, size: int, patients: int) -> list[Ratio]:
 def _answered_from_memory(url: str, size: int, patients: int, page_size: int) -> Ratio:
     """What HAPI saves where it may answer a search by what it found up to a minute ago."""
     fresh, stale = (
-        child("client_bare.py", url, patients, page_size, 1, control)["seconds"]
+        child("client_bare.py", url, patients, page_size, pulling.together(patients), control)["seconds"]
         for control in ("no-cache", "max-age=60")
     )
     note = f"{size / stale:,.0f} a second, of what was found a minute ago"
