@@ -78,9 +78,10 @@ _HANGING = re.compile(
 
 def _page_sizes(url: str, size: int, patients: int) -> list[Ratio]:
     """What the page size alone does to a bare loop."""
+    together = pulling.together(patients)
     for _ in range(2):  # the first one warms the server
         took = {
-            count: child("client_bare.py", url, patients, count, pulling.together(patients), "no-cache")["seconds"]
+            count: child("client_bare.py", url, patients, count, together, "no-cache")["seconds"]
             for count in PAGE_SIZES
         }
     best = min(took.values())
