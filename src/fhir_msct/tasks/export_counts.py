@@ -32,8 +32,8 @@ class Counts:
     def how(self, proof: Proof) -> str:
         """How a type is known once its export is here: by that, or in doubt."""
         lo, hi = self._bounds(proof)
-        came = proofs.held(self._run, msgspec.structs.replace(proof, since=""), since=lo, before=hi)
-        known = proof.counted is None or proof.counted == self._count(proof) == len(came)
+        came = proofs.number_held(self._run, msgspec.structs.replace(proof, since=""), since=lo, before=hi)
+        known = proof.counted is None or proof.counted == self._count(proof) == came
         return "export" if known else IN_DOUBT
 
     def _count(self, proof: Proof) -> int | None:
