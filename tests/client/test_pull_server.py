@@ -17,7 +17,7 @@ import pytest
 
 from fhir_msct import plan as plans
 from fhir_msct.archive.store import Account, Archive
-from fhir_msct.client.failures import Declined
+from fhir_msct.client.failures import Declined, Shut
 from fhir_msct.errors import ConfigError, Locked, MsctError, ServerUnfit, Unreachable, UsageError
 from fhir_msct.tasks.pull import PullReport, TypeReport, pull, pull_plan
 from lib.fake_fhir import BASE, Answer, Chunks, FakeFhir, bundle, observation, page, patient, reply, status
@@ -394,6 +394,15 @@ def test_a_type_that_is_refused_costs_only_itself(study: Study, server: FakeFhir
         in report.problems[0]
     )
     assert study.bodies() == held(server)
+
+
+def test_a_server_that_lets_us_read_nothing_but_its_statement_is_a_matter_of_settings(
+    study: Study, server: FakeFhir
+) -> None:
+    server.bend(r"\?|_search", status(403, "forbidden"), times=999)
+    with pytest.raises(Shut) as caught:
+        study.pull(server)
+    assert caught.value.exit_code == 3
 
 
 def test_a_type_that_the_server_does_not_hold_is_not_asked_for(study: Study, server: FakeFhir) -> None:

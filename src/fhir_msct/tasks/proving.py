@@ -10,7 +10,7 @@ from msgspec import Struct
 from fhir_msct.archive.runs import Arrived, Asked, Quarantined, Run
 from fhir_msct.archive.runs import Window as Open
 from fhir_msct.client import capability as capabilities
-from fhir_msct.client.failures import Declined, PageGone, Unusable
+from fhir_msct.client.failures import Declined, PageGone, Shut, Unusable
 from fhir_msct.client.pages import Page
 from fhir_msct.client.rest import Client
 from fhir_msct.client.retry import FAILED
@@ -156,7 +156,7 @@ class Proving:
             if before is not None and error.status in FAILED:
                 yield _Failed(str(error), final=False)  # it counts them: one of them may be broken
                 return
-            if error.status == STOPS or error.status >= 500:
+            if error.status == STOPS or error.status >= 500 or _shut_out(error, window):
                 raise
             too_long = len(this.patients) > 1 and error.status in TOO_LONG
             yield _Split(reading.halves) if too_long else _Failed(str(error), final=True)
@@ -211,7 +211,7 @@ class Proving:
         try:
             return self._client.count(window.type, window.params(self._wanted.page_size))
         except Declined as error:
-            if error.status == STOPS or error.status >= 500:
+            if error.status == STOPS or error.status >= 500 or _shut_out(error, window):
                 raise
             return None
 
@@ -235,6 +235,11 @@ class Proving:
             bytes=page.bytes,
             included=len(page.included),
         )
+
+
+def _shut_out(error: Declined, window: Window) -> bool:
+    """Whether not even the patients may be read, and nothing was before: no type would be another matter."""
+    return isinstance(error, Shut) and window.type == "Patient"
 
 
 def _parts(this: Open, halves: Iterable[Window]) -> list[Asked]:
