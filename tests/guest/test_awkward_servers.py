@@ -68,11 +68,16 @@ def test_a_server_that_only_refuses_our_ids_gets_the_trial_without_them(house: H
     house.require_as_before()
 
 
-def test_ids_that_were_given_and_never_heard_are_found_by_tag_and_mark(house: House) -> None:
-    dying = Dying(2, arrives=True, method="POST")
+def killed_before_its_ids_are_heard(house: House, *, arrives: bool) -> None:
+    """A demo on a server that chooses ids, killed at its second writing, whether or not that arrives."""
+    dying = Dying(2, arrives=arrives, method="POST")
     dying.before = chooses_ids(told=True)
     with pytest.raises(Killed):
         house.demo(dying)
+
+
+def test_ids_that_were_given_and_never_heard_are_found_by_tag_and_mark(house: House) -> None:
+    killed_before_its_ids_are_heard(house, arrives=True)
     with GuestBook.open(house.folder) as book:
         assert {row.id for row in book.rows() if row.state == "SENT"} == {None}
     assert house.clean().deleted >= 100
@@ -80,10 +85,7 @@ def test_ids_that_were_given_and_never_heard_are_found_by_tag_and_mark(house: Ho
 
 
 def test_what_no_search_shows_yet_and_has_no_id_keeps_the_book_open_for_an_hour(house: House) -> None:
-    dying = Dying(2, arrives=True, method="POST")
-    dying.before = chooses_ids(told=True)
-    with pytest.raises(Killed):
-        house.demo(dying)
+    killed_before_its_ids_are_heard(house, arrives=True)
     there = len(house.ours())
 
     def lags(request: httpx.Request) -> httpx.Response | None:
@@ -101,10 +103,7 @@ def test_what_no_search_shows_yet_and_has_no_id_keeps_the_book_open_for_an_hour(
 
 
 def test_what_was_sent_an_hour_ago_and_is_nowhere_never_arrived(house: House) -> None:
-    dying = Dying(2, arrives=False, method="POST")
-    dying.before = chooses_ids(told=True)
-    with pytest.raises(Killed):
-        house.demo(dying)
+    killed_before_its_ids_are_heard(house, arrives=False)
     with pytest.raises(ServerFailed, match="ids never heard"):
         house.clean()
     house.require_as_before()

@@ -75,10 +75,10 @@ def capability(statement: dict[str, Any]) -> Capability:
     """The claims of a CapabilityStatement; anything may stand in its places."""
     software = statement.get("software")
     about = software if isinstance(software, dict) else {}
-    rest = [one for one in _objects(statement.get("rest")) if one.get("mode", "server") == "server"]
+    rest = [one for one in objects(statement.get("rest")) if one.get("mode", "server") == "server"]
     everywhere = frozenset(name for one in rest for name in _names(one.get("searchParam"), "name"))
-    said = [_type(one, everywhere) for part in rest for one in _objects(part.get("resource"))]
-    parts = [*rest, *(one for part in rest for one in _objects(part.get("resource")))]
+    said = [_type(one, everywhere) for part in rest for one in objects(part.get("resource"))]
+    parts = [*rest, *(one for part in rest for one in objects(part.get("resource")))]
     return Capability(
         software=_one_line(about.get("name", ""))[:80],
         version=_one_line(about.get("version", ""))[:40],
@@ -112,9 +112,10 @@ def _one_line(value: Any) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in str(value))
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of a JSON list; none where something else stands in its place."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _names(value: Any, key: str) -> Iterator[str]:
-    return (one[key] for one in _objects(value) if isinstance(one.get(key), str))
+    return (one[key] for one in objects(value) if isinstance(one.get(key), str))

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from fhir_msct.client.capability import objects
 from fhir_msct.client.failures import PageGone, Unusable
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.rest import Client
@@ -118,7 +119,7 @@ def _members(client: Client, group: str) -> Found:
         raise Unusable(
             "shape", f"Group/{group} cannot be read: a number in it is beyond every range"
         ) from None
-    members = _objects(tree.get("member"))
+    members = objects(tree.get("member"))
     active = [member.get("entity") for member in members if member.get("inactive") is not True]
     named = [reference_to(entity, "Patient", client.base_url) for entity in active]
     lost = named.count(None)
@@ -134,7 +135,7 @@ def _is_asked_for(found: Resource, asked: tuple[str, str], base_url: str) -> boo
     if name == "study":
         return f"ResearchStudy/{reference_to(tree.get('study'), 'ResearchStudy', base_url)}" == value
     concept = tree.get("code")
-    codings = _objects(concept.get("coding") if isinstance(concept, dict) else None)
+    codings = objects(concept.get("coding") if isinstance(concept, dict) else None)
     system, bar, code = value.rpartition("|")
     return any(
         (not code or one.get("code") == code) and (not bar or (one.get("system") or "") == system)
@@ -145,7 +146,7 @@ def _is_asked_for(found: Resource, asked: tuple[str, str], base_url: str) -> boo
 def _is_withdrawn(found: Resource) -> bool:
     """Whether a Condition was entered in error (http://hl7.org/fhir/R4/condition.html: con-5)."""
     said = _tree(found).get("verificationStatus")
-    codings = _objects(said.get("coding") if isinstance(said, dict) else None)
+    codings = objects(said.get("coding") if isinstance(said, dict) else None)
     return any(one.get("code") == "entered-in-error" for one in codings)
 
 
@@ -155,10 +156,6 @@ def _tree(found: Resource) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError):
         return {}
     return tree if isinstance(tree, dict) else {}
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _nonempty(found: set[str], problems: list[str]) -> Found:

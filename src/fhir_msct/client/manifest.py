@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from fhir_msct.client.capability import objects
 from fhir_msct.client.failures import Unusable
 from fhir_msct.client.origin import Origin
 
@@ -47,7 +48,7 @@ def read_manifest(body: bytes, origin: Origin) -> Manifest:
     named: list[tuple[Kind, str]] = [("output", "output"), ("deleted", "deleted")]
     named += [("error", "error"), ("error", "outcome")]
     files = [file for kind, key in named for file in _listed(kind, tree.get(key), origin)]
-    following = [one.get("url") for one in _objects(tree.get("link")) if one.get("relation") == "next"]
+    following = [one.get("url") for one in objects(tree.get("link")) if one.get("relation") == "next"]
     return Manifest(
         text=text,
         transaction_time=str(tree.get("transactionTime") or ""),
@@ -58,7 +59,7 @@ def read_manifest(body: bytes, origin: Origin) -> Manifest:
 
 
 def _listed(kind: Kind, value: Any, origin: Origin) -> Iterator[Listed]:
-    for one in _objects(value):
+    for one in objects(value):
         url, count = one.get("url"), one.get("count")
         if not isinstance(url, str):
             raise Unusable("shape", "$export status: a file without an address")
@@ -70,16 +71,10 @@ def _listed(kind: Kind, value: Any, origin: Origin) -> Iterator[Listed]:
 def levels(capability: dict[str, Any]) -> frozenset[str]:
     """The levels at which the server says that it exports: `system`, `Patient`, `Group`."""
     found = set()
-    for rest in _objects(capability.get("rest")):
-        if any(str(one.get("name", "")).endswith("export") for one in _objects(rest.get("operation"))):
+    for rest in objects(capability.get("rest")):
+        if any(str(one.get("name", "")).endswith("export") for one in objects(rest.get("operation"))):
             found.add("system")
-        for resource in _objects(rest.get("resource")):
-            if any(
-                str(one.get("name", "")).endswith("export") for one in _objects(resource.get("operation"))
-            ):
+        for resource in objects(rest.get("resource")):
+            if any(str(one.get("name", "")).endswith("export") for one in objects(resource.get("operation"))):
                 found.add(str(resource.get("type")))
     return frozenset(found)
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

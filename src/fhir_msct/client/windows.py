@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from fhir_msct.client.capability import objects
 from fhir_msct.dates import instant
 from fhir_msct.plan import Wanted
 from fhir_msct.records import Resource
@@ -136,26 +137,22 @@ def since_supported(capability: dict[str, Any], type_: str) -> bool:
 
     https://hl7.org/fhir/R4/capabilitystatement.html
     """
-    for rest in _objects(capability.get("rest")):
-        own = [one for one in _objects(rest.get("resource")) if one.get("type") == type_]
+    for rest in objects(capability.get("rest")):
+        own = [one for one in objects(rest.get("resource")) if one.get("type") == type_]
         for place in (rest, *own):
-            if any(one.get("name") == "_lastUpdated" for one in _objects(place.get("searchParam"))):
+            if any(one.get("name") == "_lastUpdated" for one in objects(place.get("searchParam"))):
                 return True
     return False
 
 
 def history_supported(capability: dict[str, Any], type_: str) -> bool:
     """Whether the server says that it keeps the history of each resource of a type."""
-    for rest in _objects(capability.get("rest")):
-        for one in _objects(rest.get("resource")):
-            codes = [what.get("code") for what in _objects(one.get("interaction"))]
+    for rest in objects(capability.get("rest")):
+        for one in objects(rest.get("resource")):
+            codes = [what.get("code") for what in objects(one.get("interaction"))]
             if one.get("type") == type_ and "history-instance" in codes:
                 return True
     return False
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def windows(wanted: Wanted, patients: Iterable[str]) -> tuple[Window, ...]:
@@ -255,7 +252,7 @@ def _tokens(found: Resource) -> set[str]:
         return set()
     concept = tree.get(_CODE.get(found.type, ("", "code"))[1])
     codings = concept.get("coding") if isinstance(concept, dict) else None
-    return {f"{coding.get('system', '')}|{coding.get('code', '')}" for coding in _objects(codings)}
+    return {f"{coding.get('system', '')}|{coding.get('code', '')}" for coding in objects(codings)}
 
 
 def _escaped(token: str) -> str:
