@@ -108,6 +108,12 @@ def load(folder: Path | None = None) -> Plan:
     return plan
 
 
+def names_its_study(folder: Path) -> bool:
+    """Whether a folder's own study.toml says `[study] id`: the shipped one belongs to no study."""
+    study = _toml(folder / "study.toml").get("study")
+    return isinstance(study, dict) and "id" in study
+
+
 class _Endpoints(Section, frozen=True, kw_only=True):
     endpoint: tuple[Endpoint, ...]
 

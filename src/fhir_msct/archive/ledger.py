@@ -244,6 +244,16 @@ def entry(db: sqlite3.Connection, target: str, key: tuple[str, str]) -> Entry | 
     return Entry(*row) if row else None
 
 
+def elsewhere(db: sqlite3.Connection, target: str) -> dict[str, int]:
+    """The other servers that results were pushed to, and how many are known to stand there."""
+    rows = db.execute(
+        "select target, count(*) from push_op where target <> ? and type = 'Observation' "
+        "and state = 'APPLIED' group by target order by target",
+        (target,),
+    )
+    return dict(rows.fetchall())
+
+
 def pending(db: sqlite3.Connection) -> Iterator[Resource]:
     """Values entered by hand that no pull has brought back since: what a server has yet to take over."""
     for kind, own, body, place in db.execute(_PENDING):

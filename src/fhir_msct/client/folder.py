@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from fhir_msct.client import bundle as bundles
+from fhir_msct.client.beside import Beside, beside
 from fhir_msct.client.body import MIB, Limits, Line, gunzip, lines
 from fhir_msct.client.damage import Damage
 from fhir_msct.client.failures import Unusable
@@ -92,6 +93,17 @@ def read_file(source: Source, limits: Limits | None = None) -> Iterator[Resource
         yield from _whole(source, limits)
 
 
+def read_beside(source: Source, limits: Limits | None = None) -> Beside | None:
+    """What a file that is one JSON value says of others beside it."""
+    if source.is_ndjson or not source.path.is_file() or not source.name.lower().endswith(_KINDS):
+        return None
+    try:
+        body = _read(source, limits or Limits())
+    except Unusable:
+        return None
+    return beside(source.name, body.removeprefix(_BOM))
+
+
 def pour(source: Source, write: Callable[[bytes], object], limits: Limits | None = None) -> Damage | None:
     """Writes out what a file holds, unpacked; the Damage where it ends too early or cannot be read."""
     written = 0
@@ -138,21 +150,27 @@ class _Until:
 
 def _whole(source: Source, limits: Limits) -> Iterator[Resource | Damage]:
     """A file that is one JSON value; or several lines of JSON under a name that does not say so."""
-    body = bytearray()
     try:
-        for chunk in _chunks(source, limits):
-            body += chunk
-            if len(body) > limits.body:
-                raise Unusable("too-big", "longer than a file of this kind may be")
+        body = _read(source, limits)
     except Unusable as error:
         yield _of_file(source, error.reason)
         return
-    first = bytes(body).lstrip().split(b"\n", 1)
-    if len(first) == 2 and _is_json(first[0]) and not _is_json(bytes(body)):
-        for line in lines([bytes(body)], limits.line):
+    first = body.lstrip().split(b"\n", 1)
+    if len(first) == 2 and _is_json(first[0]) and not _is_json(body):
+        for line in lines([body], limits.line):
             yield from _line(source.name, line)
     else:
-        yield from _value(source.name, 0, bytes(body))
+        yield from _value(source.name, 0, body)
+
+
+def _read(source: Source, limits: Limits) -> bytes:
+    """All that a file holds; raises Unusable where it cannot be read, or is too much."""
+    body = bytearray()
+    for chunk in _chunks(source, limits):
+        body += chunk
+        if len(body) > limits.body:
+            raise Unusable("too-big", "longer than a file of this kind may be")
+    return bytes(body)
 
 
 def _is_json(body: bytes) -> bool:

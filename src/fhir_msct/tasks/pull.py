@@ -81,8 +81,9 @@ def _from_folder(folder: Path, source: Path, say: Say) -> PullReport:
     with Archive.open(folder, create=True) as archive:
         check_source(archive, "folder", str(home))
         run = Run.begin(archive, "folder", str(home))
-        files = take_in(run, home, say)
+        files, missing = take_in(run, home, say)
         problems, notes = not_kept(run, say_place=True)
+        problems += missing
         if not any(one.received for one in tallies.tallies(archive.connection, run.number)):
             problems.append(f"{source} holds no FHIR resource in {files} files")
         return finished(run, problems, notes)

@@ -15,13 +15,14 @@ import msgspec
 from msgspec import Struct
 
 from fhir_msct import data
-from fhir_msct.archive import token_places
+from fhir_msct.archive import ledger, token_places
 from fhir_msct.archive.store import Archive
 from fhir_msct.client.connect import connect
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.scopes import Access
 from fhir_msct.errors import ConfigError, UsageError
-from fhir_msct.plan import Plan
+from fhir_msct.mapping import outgoing
+from fhir_msct.plan import Plan, names_its_study
 from fhir_msct.tasks.ability import Ability
 from fhir_msct.tasks.as_guest import wire_of
 from fhir_msct.tasks.deciding import CONFLICT, LEFT, RETRACT, UNCHANGED, Decider, Step, Wanted
@@ -192,6 +193,25 @@ def _notes(steps: Iterable[Step], decider: Decider) -> Iterator[str]:
             "this server refuses a search by _tag: what is no longer produced could only be looked for "
             "where this folder's own ledger knows of it"
         )
+    for target, number in ledger.elsewhere(decider.db, decider.target).items():
+        yield f"{number} results that this folder pushed to {target} stand there still: left so"
+    if number := _of_another_id(steps, decider):
+        yield (
+            f"{number} results that this folder pushed under another [study] id stand here still: "
+            "they are another study's now, and left so"
+        )
+
+
+def _of_another_id(steps: Iterable[Step], decider: Decider) -> int:
+    """How many results the ledger knows here that belong to a study of another id: each has its Device."""
+    known = ledger.entries(decider.db, decider.target)
+    if all(own == outgoing.device_id(decider.study) for kind, own in known if kind == "Device"):
+        return 0
+    ours = {step.wanted.key for step in steps}
+    return sum(
+        one.type == "Observation" and one.state == ledger.APPLIED and key not in ours
+        for key, one in known.items()
+    )
 
 
 def _applied(steps: list[Step], report: PushReport, sender: Sender, say: Say) -> PushReport:
@@ -232,6 +252,11 @@ def _ready(folder: Path, plan: Plan) -> str:
     if plan.push.url is None:
         raise ConfigError(
             f"{folder / 'study.toml'}: push.url: not set, so nothing is pushed; name a server there"
+        )
+    if not names_its_study(folder):
+        raise ConfigError(
+            f"{folder / 'study.toml'}: study.id: not set, so nothing is pushed: results are named and found "
+            "by it, and two studies without one would retract each other's"
         )
     for name in ("records", "outcomes"):
         if run_of(folder, name).get("complete") is not True:
