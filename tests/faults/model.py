@@ -133,6 +133,7 @@ class ModelServer(FakeFhir):
             "_lastUpdated": " ".join(text for name, text in self._pairs if name == "_lastUpdated")
         }
         assert not (unknown := asked.keys() - KNOWN), f"the model knows no {unknown}"
+        asked = self._heed(asked)
         if asked.get("_summary") == "count":
             total = f',"total":{self.counted(len(self._found(type_, asked)))}' if self.totals else ""
             return self._json(200, f'{{"resourceType":"Bundle","type":"searchset"{total}}}'.encode())

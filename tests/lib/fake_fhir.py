@@ -83,6 +83,8 @@ class FakeFhir:
             "software": {"name": "fake", "version": "1"},
         }
         self.zip = self.no_total = False
+        self.heeded = slice(None)
+        """Which of several patients a search minds."""
         self._bends: list[tuple[str, Answer, int, int]] = []
         self._searches: list[tuple[list[bytes], int]] = []
         for one in resources:
@@ -154,7 +156,14 @@ class FakeFhir:
             return self._json(200, self.held[type_, id_])
         return status(404, "not-found")(request)
 
+    def _heed(self, asked: dict[str, str]) -> dict[str, str]:
+        lists = {
+            name: asked[name].split(",") for name in ("patient", "subject", "individual") if name in asked
+        }
+        return asked | {name: ",".join(several[self.heeded]) for name, several in lists.items()}
+
     def _search(self, type_: str, asked: dict[str, str]) -> httpx.Response:
+        asked = self._heed(asked)
         found = [
             body for (held, _), body in sorted(self.held.items()) if held == type_ and matches(body, asked)
         ]

@@ -4,6 +4,7 @@ A pull that asks only for what is new rests on a complete one before it: the sam
 instant of the server's clock from which everything later is asked for again.
 """
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,6 +38,10 @@ _SHAKEN = """
         union select f.type from bulk_file f join bulk_job on bulk_job.id = f.job
             where bulk_job.run = :run and f.state = 'failed')
     where type not in (select type from window where run = :run and state = 'unproved')
+"""
+_SEVERAL = """
+    select id, type, patients, lo, hi, whole from window
+    where run = ? and state <> 'split' and type <> 'Patient' and json_array_length(patients) > 1
 """
 _NEWEST = """
     select v.key, v.lastupdated from resource v join run on run.id = v.seen
@@ -107,6 +112,24 @@ def step(run: Run) -> int:
     """How far the run is, as a place in STEPS."""
     (name,) = run.archive.connection.execute("select step from run where id = ?", (run.number,)).fetchone()
     return STEPS.index(name)
+
+
+def is_apart(run: Run) -> bool:
+    """Whether each patient is asked for alone."""
+    (apart,) = run.archive.connection.execute("select apart from run where id = ?", (run.number,)).fetchone()
+    return bool(apart)
+
+
+def take_apart(run: Run) -> None:
+    """From now on each patient is asked for alone: windows of several are opened again as one for each."""
+    with run.archive.transaction() as connection:
+        connection.execute("update run set apart = 1 where id = ?", (run.number,))
+        several = connection.execute(_SEVERAL, (run.number,)).fetchall()
+        connection.executemany(
+            "update window set state = 'split' where id = ?", [(one[0],) for one in several]
+        )
+        for _, type_, patients, lo, hi, whole in several:
+            run.open(Asked(type_, (one,), lo, hi, bool(whole)) for one in json.loads(patients))
 
 
 def watermark(run: Run) -> str | None:

@@ -198,7 +198,12 @@ alter table sight_4 rename to sight;
 create index sight_window on sight (window);
 """
 
-STEPS: tuple[str, ...] = (STEP_1, STEP_2, STEP_3, STEP_4)
+STEP_5 = """
+-- Whether each patient is asked for alone, since the server does not heed a list of them.
+alter table run add column apart integer not null default 0;
+"""
+
+STEPS: tuple[str, ...] = (STEP_1, STEP_2, STEP_3, STEP_4, STEP_5)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[str] = STEPS) -> None:

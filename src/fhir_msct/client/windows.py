@@ -181,6 +181,9 @@ class Gauge:
 
     def __init__(self, cohort: Iterable[str], base_url: str) -> None:
         self._cohort, self._base = frozenset(cohort), base_url
+        self._first: dict[tuple[str, ...], str] = {}
+        self.several = False
+        """Whether a search for several patients has brought something of two of them."""
 
     def outside(self, window: Window, found: Resource) -> Outside | None:
         """What is wrong with a resource that came in this window; None where it belongs."""
@@ -195,6 +198,8 @@ class Gauge:
         owner = patient_of(found.body, self._base)
         if owner is not None and owner not in self._cohort:
             return "cohort"
+        if owner is not None and not self.several and owner in window.patients:
+            self.several = self._first.setdefault(window.patients, owner) != owner
         return "codes" if window.codes and not set(window.codes) & _tokens(found) else ""
 
 

@@ -19,6 +19,7 @@ from fhir_msct.client.failures import Declined, Unusable
 from fhir_msct.client.rest import Client
 from fhir_msct.client.windows import Window, history_supported, since_supported, windows
 from fhir_msct.plan import Wanted
+from fhir_msct.tasks import lists
 from fhir_msct.tasks.hidden import Hidden
 from fhir_msct.tasks.proving import Proving
 
@@ -56,6 +57,7 @@ class CatchingUp:
         """Returns when every type is proved, or known not to be provable."""
         self._proving.work()
         if proofs.step(self._run) < proofs.STEPS.index("read"):
+            self._take_lists_apart()
             proofs.advance(self._run, "read", self._by_address())
             self._proving.work()
         if proofs.step(self._run) < proofs.STEPS.index("caught up"):
@@ -67,6 +69,18 @@ class CatchingUp:
         for proof in proofs.proofs(self._run):
             if proof.how in (AGAIN, AGAIN_UNBOUNDED):
                 self._judge(proof)
+
+    def _take_lists_apart(self) -> None:
+        """Reads each patient alone where the server does not heed a list of them."""
+        if self._proving.several or proofs.is_apart(self._run):
+            return
+        types = [proof.type for proof in proofs.proofs(self._run) if proof.type != "Patient"]
+        fullest = sorted(types, key=self._run.left, reverse=True)
+        if lists.heeded(self._proving.count, (one for type_ in fullest for one in self._by_id(type_))):
+            return
+        self._say("the server heeds only one of several patients: asking for each alone")
+        proofs.take_apart(self._run)
+        self._proving.work()
 
     def _by_address(self) -> list[Asked]:
         """The windows of what the server finds only by its own address."""
@@ -227,5 +241,11 @@ class CatchingUp:
 
     def _chunks(self, type_: str) -> list[Window]:
         """All that is asked about one type: by the patients' ids, and by addresses where these find more."""
-        chunks = [one for one in windows(self._wanted, self._run.patients) if one.type == type_]
+        chunks = self._by_id(type_)
         return [*chunks, *self._hidden.windows(type_, chunks)]
+
+    def _by_id(self, type_: str) -> list[Window]:
+        chunks = [one for one in windows(self._wanted, self._run.patients) if one.type == type_]
+        if type_ == "Patient" or not proofs.is_apart(self._run):
+            return chunks
+        return [part for one in chunks for part in one.parts(len(one.patients))]

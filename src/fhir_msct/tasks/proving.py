@@ -95,6 +95,11 @@ class Proving:
         self._timeless: set[str] = set()
         """Types of which the server sends what was not asked for by time."""
 
+    @property
+    def several(self) -> bool:
+        """Whether one search for several patients has brought something of two of them."""
+        return self._gauge.several
+
     def work(self) -> None:
         """Returns when no window is open. Raises what ends a run early; running it again goes on here."""
         if self._connections > 1:
