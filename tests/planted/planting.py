@@ -56,15 +56,12 @@ def bugs() -> list[Bug]:
     return [_bug(path) for path in sorted(HOME.glob("*.patch"))]
 
 
-def applies(bug: Bug) -> str:
-    """The empty text where a patch still applies to src; else what git says."""
-    command = ["git", "apply", "--check", "-p1", str(bug.path)]
+def misfits() -> dict[str, str]:
+    """What git says of each patch that no longer applies to src."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "src", Path(folder) / "src", ignore=shutil.ignore_patterns("__pycache__"))
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, check=False, env=_env(folder)
-        )
-    return done.stderr.strip()
+        said = {bug.name: _git(folder, "apply", "--check", "-p1", str(bug.path)) for bug in bugs()}
+    return {name: why for name, why in said.items() if why}
 
 
 def planted(bug: Bug, *, schedules: int = SCHEDULES) -> Fate:
@@ -74,12 +71,8 @@ def planted(bug: Bug, *, schedules: int = SCHEDULES) -> Fate:
         shutil.copytree(ROOT / "src", home / "src")  # with what is compiled: only what is patched is stale
         for shared in ("mappings", "fixtures"):
             (home / shared).symlink_to(ROOT / shared)
-        command = ["git", "apply", "-p1", str(bug.path)]
-        done = subprocess.run(
-            command, cwd=home, check=False, capture_output=True, text=True, env=_env(folder)
-        )
-        if done.returncode:
-            return Fate(bug, False, "git apply", f"!{done.stderr.strip()}")
+        if why := _git(folder, "apply", "-p1", str(bug.path)):
+            return Fate(bug, False, "git apply", f"!{why}")
         for by in bug.caught_by:
             said = _schedules(by, home, schedules) if by in SIMULATED else _tests(by, home)
             if said:
@@ -141,9 +134,11 @@ def _run(command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _env(folder: str) -> dict[str, str]:
-    """For git: a patch is applied here, whatever repository the folder above may belong to."""
-    return {**os.environ, "GIT_CEILING_DIRECTORIES": str(Path(folder).parent), "GIT_DIR": "/nonexistent"}
+def _git(folder: str, *words: str) -> str:
+    """What git complains of; a patch is applied here, whatever repository the folder above may belong to."""
+    env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(Path(folder).parent), "GIT_DIR": "/nonexistent"}
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False, env=env)
+    return done.stderr.strip() or "no reason given" if done.returncode else ""
 
 
 def _bug(path: Path) -> Bug:

@@ -119,11 +119,32 @@ class Owed(Struct, frozen=True):
     sha256: str
 
 
-def intend(db: sqlite3.Connection, target: str, operations: Iterable[Operation], now: str) -> None:
-    """Commits what is about to be sent, all of it or nothing; the time of the first sending stays."""
+class Heard(Struct):
+    """What a server is known to hold: each operation with its version there, and the ids that it chose."""
+
+    done: list[tuple[Operation, str | None]] = []
+    places: dict[tuple[str, str], str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.done or self.places)
+
+
+def intend(
+    db: sqlite3.Connection,
+    target: str,
+    operations: Iterable[Operation],
+    now: str,
+    heard: Heard | None = None,
+) -> None:
+    """Commits what is about to be sent, all of it or nothing; the time of the first sending stays.
+
+    With it goes what was `heard` of what was sent before: one commit for both.
+    """
     operations = list(operations)
     bundle = hashlib.sha256(json.dumps([op.sha256 for op in operations]).encode()).hexdigest()
     with _transaction(db):
+        if heard:
+            _settle(db, target, heard)
         db.executemany(
             "insert into push_op (target, type, id, state, goal, sha256, bundle, attempts, first_sent) "
             "values (?, ?, ?, 'INTENT', ?, ?, ?, 1, ?) on conflict (target, type, id) do update set "
@@ -144,24 +165,27 @@ def settle(
 
     `places` are ids that the server chose, by our type and id.
     """
-    done = list(done)
     with _transaction(db):
-        db.executemany(
-            "insert or replace into push_place (target, type, id, server_id) values (?, ?, ?, ?)",
-            [(target, *key, server_id) for key, server_id in (places or {}).items()],
-        )
-        keys = [(target, op.type, op.id) for op, _ in done]
-        db.executemany("delete from push_refused where target = ? and type = ? and id = ?", keys)
-        owed = [(target, op.id) for op, _ in done if op.type == "Provenance"]
-        db.executemany("delete from push_owed where target = ? and id = ?", owed)
-        db.executemany(
-            "insert into push_op (target, type, id, state, goal, sha256, version) "
-            "values (?, ?, ?, ?, ?, ?, ?) on conflict (target, type, id) do update set "
-            "state = excluded.state, goal = excluded.goal, sha256 = excluded.sha256, "
-            "version = excluded.version",
-            [(target, op.type, op.id, op.goal, op.goal, op.sha256, version) for op, version in done],
-        )
-        seal_entries(db, target, [(op.type, op.id) for op, _ in done])
+        _settle(db, target, Heard(list(done), dict(places or {})))
+
+
+def _settle(db: sqlite3.Connection, target: str, heard: Heard) -> None:
+    db.executemany(
+        "insert or replace into push_place (target, type, id, server_id) values (?, ?, ?, ?)",
+        [(target, *key, server_id) for key, server_id in heard.places.items()],
+    )
+    keys = [(target, op.type, op.id) for op, _ in heard.done]
+    db.executemany("delete from push_refused where target = ? and type = ? and id = ?", keys)
+    owed = [(target, op.id) for op, _ in heard.done if op.type == "Provenance"]
+    db.executemany("delete from push_owed where target = ? and id = ?", owed)
+    db.executemany(
+        "insert into push_op (target, type, id, state, goal, sha256, version) "
+        "values (?, ?, ?, ?, ?, ?, ?) on conflict (target, type, id) do update set "
+        "state = excluded.state, goal = excluded.goal, sha256 = excluded.sha256, "
+        "version = excluded.version",
+        [(target, op.type, op.id, op.goal, op.goal, op.sha256, version) for op, version in heard.done],
+    )
+    seal_entries(db, target, [(op.type, op.id) for op, _ in heard.done])
 
 
 def withdraw(db: sqlite3.Connection, target: str, operations: Iterable[Operation]) -> None:

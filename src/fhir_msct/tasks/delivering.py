@@ -40,15 +40,13 @@ class Delivery:
         """`refuse` is told of what turns out not to be ours, and raises Conflict; `plan_hash`: see Sender."""
         self._decider, self._with_provenance, self._refuse = decider, with_provenance, refuse
         self._plan_hash = plan_hash
-        self._guards = True
+        self._guards, self._heard = True, ledger.Heard()
         self._client, self._db, self._target = decider.client, decider.db, decider.target
         self._holdings, self._entries = decider.holdings, Entries(decider.holdings)
         self.transactions = self._holdings.ability.transactions is not False
 
-    def until_known(self, batch: list[Step], meanwhile: Callable[[], object] = lambda: None) -> list[Step]:
+    def until_known(self, batch: list[Step]) -> list[Step]:
         """Returns when the server holds all of it: what was written, as it was last decided.
-
-        `meanwhile` begins what can be done while the server works; it is called just before that.
 
         That is less than the batch where somebody else had done it before us. Raises Declined where the
         server says no and holds nothing of it, Unreachable or Unusable where that is not known,
@@ -56,8 +54,7 @@ class Delivery:
         """
         lost, written, ours, blamed = 0, list[Step](), list[Step](), False
         for tried in range(1, TRIES + 1):
-            ledger.intend(self._db, self._target, [step.operation for step in batch], now())
-            meanwhile()
+            self._intend(batch)
             guarded, race = self._guards and tried <= GUARDED, True
             try:
                 done = self._sent(batch, guarded)
@@ -82,6 +79,19 @@ class Delivery:
             if tried > 1:
                 self._client.exchange.patience.sleep(self._client.exchange.patience.backoff(tried))
         raise ServerFailed(f"{self._client.origin} keeps changing under our hands: run push again")
+
+    def write_down(self) -> None:
+        """Commits what was heard of the last request, as the intent of a next one would have.
+
+        Of a process that dies before, the intent is there still, and the server is asked the next time.
+        """
+        if self._heard:
+            ledger.settle(self._db, self._target, self._heard.done, self._heard.places)
+            self._heard = ledger.Heard()
+
+    def _intend(self, batch: Iterable[Step]) -> None:
+        ledger.intend(self._db, self._target, [step.operation for step in batch], now(), self._heard)
+        self._heard = ledger.Heard()
 
     def settle(self, steps: Iterable[Step]) -> None:
         """Writes down what the server was found to hold already, and where."""
@@ -113,7 +123,7 @@ class Delivery:
         return Done(answer.id if new else None, answer.version, found=new and answer.status != 201)
 
     def _settled(self, batch: Sequence[Step], done: Sequence[Done]) -> list[Step]:
-        """Settles what was written; gives what was found there instead, and may say something else."""
+        """Takes down what was written; gives what was found there instead, and may say something else."""
         places = {}
         for step, one in zip(batch, done, strict=True):
             if one.server_id is not None:
@@ -122,7 +132,9 @@ class Delivery:
         written = [
             (step.operation, one.version) for step, one in zip(batch, done, strict=True) if not one.found
         ]
-        ledger.settle(self._db, self._target, written, places)
+        self._heard = ledger.Heard(written, places)
+        if not self.transactions:  # a Provenance follows, and is owed until the ledger says so
+            self.write_down()
         return [step for step, one in zip(batch, done, strict=True) if one.found]
 
     def _again(self, batch: list[Step], ours: list[Step], race: bool) -> tuple[list[Step], list[Step]]:
@@ -131,6 +143,7 @@ class Delivery:
         A Provenance speaks of what its own push has written, so it is made again for what is left, and for
         `ours`: what is there without its Provenance, and came from us, since nobody else was seen.
         """
+        self.write_down()
         steps = self._decider.again(batch)
         self._require_plan(batch, steps)
         if foreign := [step for step in steps if step.action == CONFLICT]:

@@ -5,10 +5,8 @@ asked what it holds and the decision is taken again; so each resource is written
 what a server refuses, everything else still lands.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from fhir_msct.archive import ledger
 from fhir_msct.client.failures import Declined
@@ -21,17 +19,6 @@ from fhir_msct.tasks.refusing import Refusals, may_be_one_entry, may_be_the_ids
 
 LARGEST = 100
 """Entries of one transaction."""
-
-
-class _Draft(NamedTuple):
-    """A Provenance to be made: of which results, under which id, first recorded when."""
-
-    steps: Sequence[Step]
-    targets: Sequence[lineage.Target]
-    id: str
-    recorded: str
-    subject: str
-    retracted: bool
 
 
 class Sender:
@@ -62,26 +49,32 @@ class Sender:
     def send(self, steps: Sequence[Step]) -> Iterator[list[Step]]:
         """Sends checked steps in their order; yields what was written of them, with its Provenance.
 
+        The last of it is in the ledger when this has ended, however it ends.
+
         What is refused alone is in `refusals` afterwards, and everything else is sent. Raises Conflict
         where the server turns out to hold something that is not ours, Declined where it refuses
         everything, Unreachable or ServerFailed where it could not be done to the end: running it again
         goes on from there.
         """
-        for part in batches((step for step in steps if not step.wanted.derived), LARGEST):
-            yield from self._bring(part)
-        self.refusals.require_ground(self.client.origin)
-        results = [step for step in steps if step.wanted.derived and not self.refusals.hold_back(step)]
-        parts = list(_packed(results))
-        left, ready = iter(parts), list[Future[list[Step]]]()
-        with ThreadPoolExecutor(1) as pool:  # makes what comes next while the answer is awaited
+        results = [step for step in steps if step.wanted.derived]
+        ready = self._ready(results)
+        try:
+            for part in batches((step for step in steps if not step.wanted.derived), LARGEST):
+                yield from self._bring(part)
+            self.refusals.require_ground(self.client.origin)
+            left = [step for step in results if not self.refusals.hold_back(step)]
+            for part, batch in ready if left == results else self._ready(left):
+                yield from self._bring(part, batch)
+        finally:
+            self.delivery.write_down()
 
-            def begin() -> None:
-                if not ready and (part := next(left, None)) is not None:
-                    ready.append(pool.submit(self._made, part, self._drafts(part)))
+    def _ready(self, results: Sequence[Step]) -> list[tuple[list[Step], list[Step]]]:
+        """Results packed into transactions, each with the batch that is sent of it (none, without them).
 
-            for part in parts:
-                begin()
-                yield from self._bring(part, ready.pop(), begin)
+        Made before anything is sent: a Provenance that is not valid FHIR stops all of it.
+        """
+        makes = self.delivery.transactions
+        return [(part, self._with_provenance(part) if makes else []) for part in _packed(results)]
 
     def resolve(self) -> None:
         """Ends what an interrupted push began: whether it arrived is asked of the server."""
@@ -159,16 +152,10 @@ class Sender:
 
     # --- one part after another, and what becomes of a refused one ----------------------------------------
 
-    def _bring(
-        self,
-        part: list[Step],
-        ready: "Future[list[Step]] | None" = None,
-        meanwhile: Callable[[], object] = lambda: None,
-    ) -> Iterator[list[Step]]:
+    def _bring(self, part: list[Step], ready: list[Step] | None = None) -> Iterator[list[Step]]:
         """Sends a part; of one that is refused its halves, down to the single resource that is.
 
-        `ready` gives the batch of the whole part, if nothing of it turns out to be kept back; `meanwhile`
-        begins what can be done while the server works.
+        `ready` is the batch of the whole part, if nothing of it turns out to be kept back.
         """
         left = [part]
         while left:
@@ -178,9 +165,9 @@ class Sender:
             if len(piece) > 1 and not self.delivery.transactions:
                 left += [[step] for step in reversed(piece)]
                 continue
-            batch = ready.result() if ready and piece == part else self._with_provenance(piece)
+            batch = ready if ready and piece == part else self._with_provenance(piece)
             try:
-                delivered = self._deliver(batch, meanwhile)
+                delivered = self._deliver(batch)
             except Declined as error:
                 if self._other_way(error, piece):
                     left.append(piece)
@@ -212,14 +199,14 @@ class Sender:
             return True
         return False
 
-    def _deliver(self, batch: list[Step], meanwhile: Callable[[], object]) -> list[Step]:
+    def _deliver(self, batch: list[Step]) -> list[Step]:
         """All of it at once; without transactions a result, and right after it its Provenance.
 
         Gives the steps as they were carried out; what somebody else had done before us is not among them.
         """
         *results, last = batch
         if self.delivery.transactions or not results:
-            return self.delivery.until_known(batch, meanwhile)
+            return self.delivery.until_known(batch)
         (result,) = results
         owed = ledger.Owed(last.wanted.id, last.body, result.wanted.id, result.sha256)
         ledger.owe(self.db, self.target, owed)
@@ -240,21 +227,14 @@ class Sender:
             return []
 
     def _with_provenance(self, piece: Sequence[Step]) -> list[Step]:
-        """The steps, each group of results followed by the Provenance that goes with it."""
-        return self._made(piece, self._drafts(piece))
-
-    def _made(self, piece: Iterable[Step], drafts: Iterable[_Draft]) -> list[Step]:
-        """The same, of drafts; asks neither the server nor the ledger."""
+        """The steps, each group of results followed by its Provenance; raises as `check` does."""
         batch = [step for step in piece if not step.wanted.derived]
-        for draft in drafts:
-            batch += [*draft.steps, self._provenance(draft)]
+        for (subject, retracted), mine in _groups(piece).items():
+            batch += [*mine, self._provenance(mine, subject, retracted=retracted)]
         self.check(step for step in batch if step.wanted.type == "Provenance")
         return batch
 
-    def _drafts(self, piece: Iterable[Step]) -> list[_Draft]:
-        return [self._draft(mine, *group) for group, mine in _groups(piece).items()]
-
-    def _draft(self, steps: Sequence[Step], subject: str, retracted: bool) -> _Draft:
+    def _provenance(self, steps: Sequence[Step], subject: str, *, retracted: bool) -> Step:
         targets = [
             lineage.Target(
                 step.wanted.id,
@@ -266,19 +246,14 @@ class Sender:
         ]
         own = lineage.provenance_id(self.decider.study, targets, retracted)
         before = ledger.entry(self.db, self.target, ("Provenance", own))
-        recorded = (before.first_sent if before else None) or now()
-        return _Draft(steps, targets, own, recorded, subject, retracted)
-
-    def _provenance(self, draft: _Draft) -> Step:
         body = lineage.provenance(
             self.decider.study,
-            draft.targets,
-            recorded=draft.recorded,
+            targets,
+            recorded=(before.first_sent if before else None) or now(),
             protocol=self.protocol,
-            retracted=draft.retracted,
+            retracted=retracted,
         )
-        label = f"of {len(draft.steps)} results"
-        return self._new(Wanted("Provenance", draft.id, body, label, draft.subject))
+        return self._new(Wanted("Provenance", own, body, f"of {len(steps)} results", subject))
 
     def _new(self, wanted: Wanted) -> Step:
         return Step(CREATE, wanted, wanted.body, self.decider.digest(wanted.body))
