@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fhir_msct import plan as plans
 from fhir_msct.archive.store import Archive
 from fhir_msct.client.failures import Declined
 from fhir_msct.tasks.pull import PullReport, pull
-from lib.fake_fhir import BASE, FakeFhir, observation, patient, status
+from lib.fake_fhir import BASE, FakeFhir, observation, patient, reply, status
 from lib.virtual_time import VirtualTime
 
 
@@ -107,6 +108,21 @@ def test_a_server_that_is_busy_has_not_said_that_it_finds_nothing(tmp_path: Path
     with pytest.raises(Declined):
         pulled(tmp_path / "study", server)
     assert pulled(tmp_path / "study", server).complete
+    assert observations(tmp_path / "study") == {"o1", "o2", "hidden1"}
+
+
+def test_where_the_counts_never_fit_what_is_named_by_address_is_read_all_the_same(
+    tmp_path: Path, server: FakeFhir
+) -> None:
+    lists = count()
+    said = {"resourceType": "Bundle", "type": "searchset"}
+    server.bend(
+        "patient=p1%2Cp2%2Chttp",
+        lambda request: reply(200, json.dumps({**said, "total": 40 + next(lists)}).encode()),
+        times=99,
+    )
+    report = pulled(tmp_path / "study", server)
+    assert report.complete, report.problems
     assert observations(tmp_path / "study") == {"o1", "o2", "hidden1"}
 
 

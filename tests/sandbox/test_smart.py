@@ -375,6 +375,17 @@ def test_a_type_opens_itself_and_no_other(site: Site) -> None:
     assert search == [200, 403]
 
 
+def test_a_next_page_opens_to_those_only_who_may_search_that_type(site: Site) -> None:
+    site.server.load([b'{"resourceType":"Patient","id":"q"}'])
+    token = site.token("system/Patient.rs system/Observation.cruds")
+    links = site.get("Patient?_count=1", token).json()["link"]
+    following = next(link["url"] for link in links if link["relation"] == "next")
+    path = following.removeprefix(site.server.url).lstrip("/")
+    assert site.get(path, token).json()["entry"][0]["resource"]["id"] == "q"
+    for scope in ("system/Observation.cruds", "system/Patient.r"):
+        assert site.get(path, site.token(scope)).status_code == 403
+
+
 def test_a_transaction_needs_what_each_of_its_entries_needs(site: Site) -> None:
     headers = {"Authorization": f"Bearer {site.token('system/Observation.cruds system/Patient.rs')}"}
     assert site.http.post(site.server.url, json=BUNDLE, headers=headers).status_code == 403

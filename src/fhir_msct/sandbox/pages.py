@@ -67,6 +67,10 @@ class Pages:
         url = f"{base}?{urlencode(params)}"
         return self._page(found._replace(base=base), token, int(offset), int(count), url)
 
+    def type_of(self, token: str) -> str:
+        """What is searched for by the search that a link names; the empty text where it is not known."""
+        return self._found[token].query.type if token in self._found else ""
+
     def expire(self) -> None:
         """Forgets every search: each link to a next page is now 410."""
         self._found.clear()

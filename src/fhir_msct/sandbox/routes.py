@@ -7,7 +7,6 @@ so no two writes ever meet half way.
 import re
 import zlib
 from collections.abc import Callable
-from datetime import datetime
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
@@ -102,7 +101,7 @@ def _route(desk: Desk, handle: Handler) -> Callable[[Request], Any]:
             _admit(desk, request)
             body = _unpacked(request, body)
             if desk.smart is not None:
-                _permit(desk.smart, desk.clock(), request, body)
+                _permit(desk, desk.smart, request, body)
             return handle(desk, request, body)
         except Rejected as no:
             headers = {"WWW-Authenticate": "Bearer"} if no.status == 401 else None
@@ -113,12 +112,14 @@ def _route(desk: Desk, handle: Handler) -> Callable[[Request], Any]:
     return answer
 
 
-def _permit(smart: Smart, now: datetime, request: Request, body: bytes) -> None:
-    """Returns where the request's token is good for all that it wants."""
-    grant = smart.admit(request.headers.get("Authorization"), now)
+def _permit(desk: Desk, smart: Smart, request: Request, body: bytes) -> None:
+    """Returns where the token is good for all that is wanted; a next page is of the type that was searched."""
+    grant = smart.admit(request.headers.get("Authorization"), desk.clock())
     if grant is None:
         raise Rejected(401, "a token is needed that is neither over nor revoked")
     path = request.url.path.removeprefix(PATH).strip("/")
+    if request.method != "POST" and (type_ := desk.pages.type_of(request.query_params.get("_getpages", ""))):
+        path = path or type_
     for type_, letter in needed(request.method, path, body):
         if not grant.allows(type_, letter):
             raise Rejected(403, f"the token's scopes do not allow this: system/{type_}.{letter}")

@@ -44,7 +44,10 @@ class Hidden:
             return [other for half in one.halves() for other in self._beside(half)]
 
     def _found(self, one: Window, named: Window) -> list[Window]:
-        """The window by address, once three counts fit: something may come between two of them."""
+        """The window by address, unless three counts say that it holds what that by id does.
+
+        Something may come between two of them. Where they never fit it is read, and its own counts judge it.
+        """
         for _ in range(TRIES):
             if not (by_address := self._asked(named)):
                 return []
@@ -56,8 +59,8 @@ class Hidden:
                 self._resolves = True
                 return []
             if either == by_id + by_address:
-                return [named]
-        return []
+                break
+        return [named]
 
     def _asked(self, window: Window) -> int | None:
         """A count; None where the server does not take such a question, which says that it finds nothing."""
