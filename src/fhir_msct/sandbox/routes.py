@@ -113,7 +113,7 @@ def _route(desk: Desk, handle: Handler) -> Callable[[Request], Any]:
 
 
 def _permit(desk: Desk, smart: Smart, request: Request, body: bytes) -> None:
-    """Returns where the token is good for all that is wanted; a next page is of the type that was searched."""
+    """Returns where the token is good for all that is wanted; a next page is of the type searched for."""
     grant = smart.admit(request.headers.get("Authorization"), desk.clock())
     if grant is None:
         raise Rejected(401, "a token is needed that is neither over nor revoked")
