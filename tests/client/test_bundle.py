@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fhir_msct.client.bundle import cut, etag_version, head, resource
+from fhir_msct.client.bundle import cut, etag_version, head, places, resource
 from fhir_msct.client.failures import Unusable
 
 seeded = settings(derandomize=True, deadline=None)
@@ -32,8 +32,8 @@ def test_every_entry_keeps_its_own_bytes(resources: list[dict[str, Any]], space:
     body = b'{"type":"collection","entry":[' + entries + b"]}"
     found = cut(body).entries
     assert [entry.body for entry in found] == texts
-    assert [body[entry.offset :][: len(text)] for entry, text in zip(found, texts, strict=True)] == texts
-    offsets = [entry.offset for entry in found]
+    offsets = list(places(body, found))
+    assert [body[at:][: len(text)] for at, text in zip(offsets, texts, strict=True)] == texts
     assert offsets == sorted(set(offsets)), "the same bytes twice are two places"
 
 
@@ -146,9 +146,10 @@ def test_real_bundles_are_cut_exactly() -> None:
         tree = json.loads(body)
         if not isinstance(tree, dict) or tree.get("resourceType") != "Bundle":
             continue
-        for entry, whole in zip(cut(body).entries, tree["entry"], strict=True):
+        entries = cut(body).entries
+        for entry, at, whole in zip(entries, places(body, entries), tree["entry"], strict=True):
             assert entry.body is not None
-            assert body[entry.offset :].startswith(entry.body)
+            assert body[at:].startswith(entry.body)
             assert json.loads(entry.body) == whole["resource"]
             number += 1
     assert number == 330

@@ -4,7 +4,7 @@ https://hl7.org/fhir/R4/bundle.html
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -18,10 +18,9 @@ _TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
 
 
 class Entry(Struct, frozen=True, kw_only=True, gc=False):
-    """One entry of a Bundle: its resource's own bytes, where they begin, and what the entry says of it."""
+    """One entry of a Bundle: its resource's own bytes, and what the entry says of it."""
 
     body: bytes | None
-    offset: int = 0
     full_url: str | None = None
     mode: str | None = None
     method: str | None = None
@@ -135,35 +134,37 @@ def cut(body: bytes) -> Bundle:
         total=tree.total if isinstance(tree.total, int) and not isinstance(tree.total, bool) else None,
         links=dict(_links(tree.link)),
         subsetted=_is_subsetted(tree.meta),
-        entries=tuple(_entries(body, tree.entry or [])),
+        entries=tuple([_entry(one) for one in tree.entry or ()]),
         resource_type=_text(tree.resource_type) or "",
     )
 
 
-def _entries(body: bytes, entries: list[_Entry]) -> Iterator[Entry]:
+def _entry(entry: _Entry) -> Entry:
+    own = None if entry.resource is None else bytes(entry.resource)
+    body, mode = None if own == b"null" else own, _text(_object(entry.search).get("mode"))
+    if entry.request is None and entry.response is None:
+        return Entry(body=body, full_url=_text(entry.full_url), mode=mode)
+    request, response = _object(entry.request), _object(entry.response)
+    return Entry(
+        body=body,
+        full_url=_text(entry.full_url),
+        mode=mode,
+        method=_text(request.get("method")),
+        url=_text(request.get("url")),
+        version=etag_version(_text(response.get("etag"))),
+        modified=_text(response.get("lastModified")),
+        status=_text(response.get("status")),
+    )
+
+
+def places(body: bytes, entries: Iterable[Entry]) -> Iterator[int]:
+    """Where in a Bundle the resource of each of its entries begins; of one without, where it could."""
     at = 0
     for entry in entries:
-        request, response = _object(entry.request), _object(entry.response)
-        own = None if entry.resource in (None, Raw(b"null")) else bytes(entry.resource)
-        if own is not None:
-            at = max(_place(body, own, at), at)
-        mode = _text(_object(entry.search).get("mode"))
-        if not request and not response:
-            yield Entry(body=own, offset=at, full_url=_text(entry.full_url), mode=mode)
-            at += len(own or b"")
-            continue
-        yield Entry(
-            body=own,
-            offset=at,
-            full_url=_text(entry.full_url),
-            mode=mode,
-            method=_text(request.get("method")),
-            url=_text(request.get("url")),
-            version=etag_version(_text(response.get("etag"))),
-            modified=_text(response.get("lastModified")),
-            status=_text(response.get("status")),
-        )
-        at += len(own or b"")
+        own = entry.body or b""
+        at = max(_place(body, own, at), at)
+        yield at
+        at += len(own)
 
 
 def _place(body: bytes, own: bytes, after: int) -> int:

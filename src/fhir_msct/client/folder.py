@@ -232,8 +232,8 @@ def _bundle(name: str, offset: int, body: bytes, depth: int, subsetted: bool) ->
         yield _damage(name, offset, body, "too-deep")
         return
     cut = bundles.cut(body)
-    for number, entry in enumerate(cut.entries):
-        at = offset + entry.offset
+    for number, (entry, place) in enumerate(zip(cut.entries, bundles.places(body, cut.entries), strict=True)):
+        at = offset + place
         method = (entry.method or "").upper()
         if method == "PATCH":
             yield _damage(name, at, entry.body or b"", "patch", entry)

@@ -86,9 +86,10 @@ class _Sorted:
         except Unusable as error:
             self.broken.append((sha256(body).hexdigest(), error.reason))
             return
-        if known.type == "OperationOutcome" or entry.mode == "outcome":
+        type_ = known.type
+        if type_ == "OperationOutcome" or entry.mode == "outcome":
             self.messages.extend(issue_codes(body) or ("outcome",))
-        elif not known.type:
+        elif not type_:
             self.broken.append((sha256(body).hexdigest(), "no-type"))
         else:
             found = bundles.resource(body, known, entry=entry)

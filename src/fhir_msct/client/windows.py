@@ -8,6 +8,7 @@ because a server may ignore a parameter that it does not know.
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
@@ -242,8 +243,15 @@ def reference_to(value: Any, type_: str, base_url: str) -> str | None:
     named = value.get("reference") if isinstance(value, dict) else None
     if not isinstance(named, str):
         return None
-    found = _REFERENCE.fullmatch(named.removeprefix(f"{base_url}/"))
-    return found[2] if found and found[1] == type_ else None
+    kind, id_ = _taken_apart(named.removeprefix(f"{base_url}/"))
+    return id_ if kind == type_ else None
+
+
+@lru_cache(4096)
+def _taken_apart(reference: str) -> tuple[str, str]:
+    """Type and id of a relative reference, versioned or not; two empty texts of anything else."""
+    found = _REFERENCE.fullmatch(reference)
+    return (found[1], found[2]) if found else ("", "")
 
 
 _REFERENCE = re.compile(r"([A-Z][A-Za-z]{1,63})/([A-Za-z0-9\-.]{1,64})(?:/_history/.*)?")

@@ -173,7 +173,8 @@ class Proving:
             self._run.reading(this, event.before)
         elif isinstance(event, Arrived):
             self._run.page(this, event)
-            if any(one.lastupdated and not reading.window.spans(one.lastupdated) for one in event.resources):
+            bounded = event.resources if this.lo or this.hi else ()
+            if any(one.lastupdated and not reading.window.spans(one.lastupdated) for one in bounded):
                 self._timeless.add(this.type)
         elif isinstance(event, _Split):
             self._run.split(this, _parts(this, event.parts))
