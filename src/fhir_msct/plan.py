@@ -111,7 +111,7 @@ def load(folder: Path | None = None) -> Plan:
 def names_its_study(folder: Path) -> bool:
     """Whether a folder's own study.toml says `[study] id`: the shipped one belongs to no study."""
     study = _toml(folder / "study.toml").get("study")
-    return isinstance(study, dict) and "id" in study
+    return isinstance(study, dict) and bool(str(study.get("id", "")).strip())
 
 
 class _Endpoints(Section, frozen=True, kw_only=True):

@@ -10,9 +10,30 @@ from fhir_msct import plan as plans
 from fhir_msct.tasks.pull import PullReport, pull
 from lib.fake_fhir import observation, patient
 
-WANTED = plans.Wanted(types=("Patient", "Observation"), cohort=plans.Cohort())
+WANTED = plans.Wanted(types=("Patient", "Observation", "Procedure"), cohort=plans.Cohort())
 NEXT = "1.json is a page of a search, and the page after it is not there"
 BASE = "https://fhir.example.org/r4"
+
+
+def page(
+    ids: list[str], *, this: str = "", following: str = "", total: int | None = 3, kind: str = "searchset"
+) -> dict[str, Any]:
+    """A page of a search."""
+    links = [{"relation": "self", "url": this}, {"relation": "next", "url": following}]
+    entries = [{"resource": observation(id_, "p1"), "search": {"mode": "match"}} for id_ in ids]
+    tree = {
+        "resourceType": "Bundle",
+        "type": kind,
+        "link": [one for one in links if one["url"]],
+        "entry": entries,
+    }
+    return tree if total is None else tree | {"total": total}
+
+
+def listed(type_: str, count: int | None = None, name: str = "") -> dict[str, Any]:
+    """What a manifest says of one file."""
+    found = {"type": type_, "url": f"{BASE}/files/{name or type_}"}
+    return found if count is None else found | {"count": count}
 
 
 class Files:
@@ -28,25 +49,12 @@ class Files:
     def lines(self, name: str, *resources: dict[str, Any]) -> None:
         (self.export / name).write_text("".join(json.dumps(one) + "\n" for one in resources))
 
-    def page(self, name: str, ids: list[str], *, this: str = "", following: str = "", total: int = 3) -> None:
-        links = [{"relation": "self", "url": this}, {"relation": "next", "url": following}]
-        entries = [{"resource": observation(id_, "p1"), "search": {"mode": "match"}} for id_ in ids]
-        tree = {
-            "resourceType": "Bundle",
-            "type": "searchset",
-            "total": total,
-            "link": [link for link in links if link["url"]],
-            "entry": entries,
-        }
-        (self.export / name).write_text(json.dumps(tree))
+    def page(self, name: str, ids: list[str], **more: Any) -> None:
+        (self.export / name).write_text(json.dumps(page(ids, **more)))
 
-    def manifest(self, **output: int | None) -> None:
-        listed = [
-            {"type": type_, "url": f"{BASE}/files/{type_}"} | ({} if count is None else {"count": count})
-            for type_, count in output.items()
-        ]
-        tree = {"transactionTime": "2024-06-30T00:00:00Z", "output": listed, "error": []}
-        (self.export / "manifest.json").write_text(json.dumps(tree))
+    def manifest(self, *output: dict[str, Any], name: str = "manifest.json", **more: Any) -> None:
+        tree = {"transactionTime": "2024-06-30T00:00:00Z", "output": output, "error": []} | more
+        (self.export / name).write_text(json.dumps(tree))
 
     def pull(self) -> PullReport:
         return pull(self.folder, plans.load(self.folder), WANTED, source=self.export, say=lambda line: None)
@@ -69,11 +77,18 @@ def test_a_page_whose_next_one_is_not_there_is_not_everything(files: Files) -> N
 
 
 @pytest.mark.parametrize(
-    "second", [SECOND, "http://10.0.0.3:8080/r4?search=abc&page=2"], ids=["as written", "by another host"]
+    "second",
+    [
+        SECOND,
+        "http://10.0.0.3:8080/r4?search=abc&page=2",
+        f"{BASE}/?page=2&search=abc",
+        f"{SECOND}&_format=json&_pretty=true",
+    ],
+    ids=["as written", "by another host", "with a slash", "as it was asked for"],
 )
 def test_pages_that_name_each_other_are_everything(files: Files, second: str) -> None:
-    files.page("1.json", ["o1", "o2"], this=FIRST, following=SECOND)
-    files.page("2.json", ["o3"], this=second)
+    files.page("1.json", ["o1", "o2"], this=FIRST, following=SECOND, total=None)
+    files.page("2.json", ["o3"], this=second, total=None)
     report = files.pull()
     assert (report.complete, report.problems, report.held) == (True, (), 4)
 
@@ -92,6 +107,45 @@ def test_a_last_page_alone_does_not_stand_for_one_in_the_middle(files: Files) ->
     assert files.pull().problems == (NEXT,)
 
 
+def test_another_search_of_the_same_total_stands_for_none(files: Files) -> None:
+    files.page("1.json", ["o1", "o2"], this=FIRST, following=SECOND)
+    files.page("whole.json", ["x1", "x2", "x3"], this=f"{BASE}/Observation?patient=p2&_count=3")
+    assert files.pull().problems == (NEXT,)
+    files.page("3.json", ["y1"], this=f"{BASE}?page=2&search=other")
+    assert files.pull().complete, "three and one more of a search that is written in another way"
+
+
+def test_the_same_page_twice_stands_for_none(files: Files) -> None:
+    for name in ("1.json", "copy of 1.json"):
+        files.page(name, ["o1", "o2"], this=FIRST, following=SECOND, total=4)
+    files.page("other.json", [], this=f"{BASE}/Observation?patient=p2", total=4)
+    assert files.pull().problems == (NEXT, NEXT.replace("1.json", "copy of 1.json"))
+
+
+def test_pages_in_a_bundle_in_lines_and_of_a_history_are_missed_too(files: Files) -> None:
+    first = page(["o1", "o2"], this=FIRST, following=SECOND)
+    entry = {"resource": first, "response": {"status": "200"}}
+    files.lines("lines.ndjson", first)
+    (files.export / "batch.json").write_text(
+        json.dumps({"resourceType": "Bundle", "type": "batch-response", "entry": [entry]})
+    )
+    files.page("history.json", ["o1", "o2"], this=FIRST, following=SECOND, kind="history")
+    assert [problem.partition(" is a page")[0] for problem in files.pull().problems] == [
+        "batch.json",
+        "history.json",
+        "lines.ndjson",
+    ]
+
+
+def test_of_many_missing_pages_the_first_are_named(files: Files) -> None:
+    for number in range(30):
+        files.page(
+            f"{number:02}.json", [f"o{number}"], this=f"{FIRST}&{number}", following=f"{SECOND}&{number}"
+        )
+    problems = files.pull().problems
+    assert (len(problems), problems[-1]) == (21, "and 10 more like these")
+
+
 def test_after_the_missing_page_was_put_there_it_is_complete(files: Files) -> None:
     files.page("1.json", ["o1", "o2"], this=FIRST, following=SECOND)
     assert not files.pull().complete
@@ -100,9 +154,16 @@ def test_after_the_missing_page_was_put_there_it_is_complete(files: Files) -> No
     assert (report.complete, report.held) == (True, 4)
 
 
+# --- manifests ------------------------------------------------------------------------------------------
+
+
+def observed(files: Files, name: str, *ids: str) -> None:
+    files.lines(name, *(observation(id_, "p1") for id_ in ids))
+
+
 def test_files_of_a_manifest_that_are_not_there_or_too_short_are_missed(files: Files) -> None:
-    files.manifest(Patient=1, Observation=3, Procedure=None)
-    files.lines("observations.ndjson", observation("o1", "p1"), observation("o2", "p1"))
+    files.manifest(listed("Patient", 1), listed("Observation", 3), listed("Procedure"))
+    observed(files, "observations.ndjson", "o1", "o2")
     report = files.pull()
     assert not report.complete
     assert report.problems == (
@@ -112,21 +173,93 @@ def test_files_of_a_manifest_that_are_not_there_or_too_short_are_missed(files: F
 
 
 def test_a_manifest_with_all_of_its_files_beside_it_is_only_a_note(files: Files) -> None:
-    files.manifest(Patient=1, Observation=2)
-    files.lines("observations.ndjson", observation("o1", "p1"), observation("o2", "p1"))
+    files.manifest(listed("Patient", 1), listed("Observation", 2))
+    observed(files, "observations.ndjson", "o1", "o2")
     report = files.pull()
     assert (report.complete, report.notes) == (True, ("1 not FHIR data (no-type)",))
+
+
+LACKING: dict[str, tuple[list[dict[str, Any]], list[str], str]] = {
+    "a file that is not counted": (
+        [listed("Observation", name="o.0.ndjson"), listed("Observation", name="o.1.ndjson")],
+        ["o.0.ndjson"],
+        "manifest.json lists a file of Observation, and there is none of its name",
+    ),
+    "lines of one that is counted, beside one that is not": (
+        [listed("Observation", 5, "o.0.ndjson"), listed("Observation", name="o.1.ndjson")],
+        ["o.0.ndjson", "o.1.ndjson"],
+        "manifest.json counts 5 Observation, and 4 are there",
+    ),
+    "a file for which another is there twice": (
+        [listed("Observation", 2, "o.0.ndjson"), listed("Observation", 2, "o.1.ndjson")],
+        ["o.0.ndjson", "o.0 (1).ndjson"],
+        "manifest.json lists a file of Observation, and there is none of its name",
+    ),
+    "a file of deletions": (
+        [listed("Observation", 2, "o.0.ndjson"), listed("Bundle", 1, "gone.ndjson")],
+        ["o.0.ndjson"],
+        "manifest.json lists a file of Bundle, and there is none of its name",
+    ),
+}
+
+
+@pytest.mark.parametrize(("output", "names", "problem"), LACKING.values(), ids=LACKING)
+def test_what_one_file_lacks_another_does_not_make_up_for(
+    files: Files, output: list[dict[str, Any]], names: list[str], problem: str
+) -> None:
+    files.manifest(*output)
+    for name in names:
+        observed(files, name, "o1", "o2")
+    assert files.pull().problems == (problem,)
+
+
+def test_two_manifests_want_the_files_of_both_and_one_that_is_there_twice_those_of_one(files: Files) -> None:
+    observed(files, "first.ndjson", "o1", "o2")
+    for name in ("manifest.json", "manifest (1).json"):
+        files.manifest(listed("Observation", 2, "a"), name=name)
+    assert files.pull().complete
+    files.manifest(listed("Observation", 2, "b"), name="other.json")
+    assert not files.pull().complete
+
+
+def test_a_part_of_a_manifest_that_is_not_there_is_missed(files: Files) -> None:
+    more = {"link": [{"relation": "next", "url": f"{BASE}/manifest?page=2"}]}
+    files.manifest(listed("Observation", 2, "a"), **more)
+    observed(files, "a.ndjson", "o1", "o2")
+    assert files.pull().problems == (
+        "manifest.json names a further part of its manifest, and it is not there",
+    )
+    files.manifest(listed("Patient", 1, "p"), name="manifest-2.json")
+    assert files.pull().complete
+
+
+def test_types_that_nobody_wants_and_files_without_a_line_need_not_be_there(files: Files) -> None:
+    files.manifest(
+        listed("Observation", name="o.ndjson"),
+        listed("Procedure", name="p.ndjson"),
+        listed("Encounter", 9, "e.ndjson"),
+        error=[{"type": "OperationOutcome", "url": f"{BASE}/errors"}],
+    )
+    observed(files, "o.ndjson.gz".removesuffix(".gz"), "o1")
+    files.lines("p.ndjson")
+    report = files.pull()
+    assert (report.complete, report.problems) == (True, ())
+    assert "manifest.json: the export reports errors: the server may have left something out" in report.notes
 
 
 @pytest.mark.parametrize(
     "odd",
     [
         b'{"transactionTime": "x", "output": [{"type": 3, "count": "many"}, 4, null], "n": 1e999}',
+        b'{"transactionTime": "x", "output": [{"type": "Obs\\n\\u001b[2JJane Doe", "url": "a", "count": 5}]}',
+        b'{"transactionTime": "x", "output": [{"type": "X\\ud800", "url": "http://[x", "count": 5}]}',
         b'{"output": {"type": "Observation"}, "transactionTime": 1}',
-        b'{"resourceType": "Bundle", "type": "searchset", "link": [{"relation": "next", "url": "http://[x"}]}',
+        b'{"resourceType": "Bundle", "type": "searchset", "link": [{"relation": "next", "url": ""}]}',
     ],
-    ids=["odd files", "no list", "no address"],
+    ids=["odd files", "no type", "a lone surrogate", "no list", "no address"],
 )
-def test_odd_manifests_and_pages_are_never_a_traceback(files: Files, odd: bytes) -> None:
+def test_odd_manifests_and_pages_are_neither_a_traceback_nor_repeated(files: Files, odd: bytes) -> None:
     (files.export / "odd.json").write_bytes(odd)
-    assert files.pull().held == 1
+    report = files.pull()
+    assert report.held == 1
+    assert not any("Jane" in line for line in (*report.problems, *report.notes))

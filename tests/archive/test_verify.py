@@ -17,6 +17,7 @@ import pytest
 
 from fhir_msct import data, plan
 from fhir_msct.archive import ledger, schema, wal
+from fhir_msct.archive.seals import seal_run
 from fhir_msct.archive.store import Archive
 from fhir_msct.errors import Incomplete, Locked, UsageError
 from fhir_msct.mapping.library import Mapping
@@ -366,4 +367,26 @@ def test_an_archive_of_an_older_program_has_no_seals_and_is_sound(tmp_path: Path
     assert checked(tmp_path).damaged == ()
     with Archive.open(tmp_path):
         pass
+    assert checked(tmp_path).damaged == ()
+
+
+SEALED_AT = 3
+"""The step from which on a run that ended has a seal."""
+
+
+@pytest.mark.parametrize("steps", range(SEALED_AT, len(schema.STEPS) + 1))
+def test_what_was_sealed_by_an_older_program_is_still_whole(tmp_path: Path, steps: int) -> None:
+    place = tmp_path / "archive"
+    place.mkdir(mode=0o700)
+    (place / "archive.sqlite").touch(0o600)
+    with closing(sqlite3.connect(place / "archive.sqlite", isolation_level=None)) as old:
+        schema.migrate(old, place / "archive.sqlite", schema.STEPS[:steps])
+        old.execute(
+            "insert into run (kind, base, config, started, finished, complete) "
+            "values ('server', 'b', 'c', 's', 'f', 1)"
+        )
+        seal_run(old, 1)
+    with Archive.open(tmp_path) as archive:
+        assert archive.connection.execute("pragma user_version").fetchone() == (len(schema.STEPS),)
+        assert archive.connection.execute("select seal <> '' from run").fetchone() == (1,)
     assert checked(tmp_path).damaged == ()

@@ -83,8 +83,8 @@ class FakeFhir:
             "software": {"name": "fake", "version": "1"},
         }
         self.zip = self.no_total = False
-        self.heeded = slice(None)
-        """Which of several patients a search minds."""
+        self.heeded, self.list_names = slice(None), {"patient", "subject", "individual"}
+        """Which of several patients a search minds, in which of its parameters."""
         self._bends: list[tuple[str, Answer, int, int]] = []
         self._searches: list[tuple[list[bytes], int]] = []
         for one in resources:
@@ -157,9 +157,7 @@ class FakeFhir:
         return status(404, "not-found")(request)
 
     def _heed(self, asked: dict[str, str]) -> dict[str, str]:
-        lists = {
-            name: asked[name].split(",") for name in ("patient", "subject", "individual") if name in asked
-        }
+        lists = {name: asked[name].split(",") for name in self.list_names if name in asked}
         return asked | {name: ",".join(several[self.heeded]) for name, several in lists.items()}
 
     def _search(self, type_: str, asked: dict[str, str]) -> httpx.Response:

@@ -18,8 +18,9 @@ def renamed(trial: Trial, before: str, after: str) -> None:
     trial.compute()
 
 
-def test_a_study_without_an_id_is_not_pushed(trial: Trial) -> None:
-    renamed(trial, 'id = "small"\n', "")
+@pytest.mark.parametrize("said", ["", 'id = " "\n'])
+def test_a_study_without_an_id_is_not_pushed(trial: Trial, said: str) -> None:
+    renamed(trial, 'id = "small"\n', said)
     before = trial.server.versions
     for apply in (False, True):
         with pytest.raises(
@@ -37,7 +38,7 @@ def test_results_that_stand_under_the_id_that_the_study_had_are_told(trial: Tria
     first = len(trial.answers())
     for report in (trial.push(apply=False), trial.push()):
         (note,) = report.notes
-        assert note.startswith(f"{first} results that this folder pushed under another [study] id")
+        assert note.startswith(f"{first} results were pushed here under another [study] id")
         assert report.retracted == 0
     assert len(trial.held()) == 2 * first
 
@@ -50,5 +51,19 @@ def test_results_that_stand_on_the_server_that_was_pushed_to_before_are_told(tri
         renamed(trial, f'[push]\nurl = "{trial.server.url}"', f'[push]\nurl = "{other.url}"')
         report = trial.push()
     (note,) = report.notes
-    told = re.fullmatch(r"(\d+) results that this folder pushed to (\S+) stand there still: .*", note)
+    told = re.fullmatch(
+        r"(\d+) results were pushed to (\S+) and not taken back from this folder: left so", note
+    )
     assert told and (int(told[1]), told[2]) == (len(trial.answers()), trial.server.url)
+
+
+def test_the_same_server_under_another_name_is_no_other_server(trial: Trial) -> None:
+    trial.compute()
+    trial.push()
+    renamed(
+        trial,
+        f'[push]\nurl = "{trial.server.url}"',
+        f'[push]\nurl = "{trial.server.url}"'.replace("127.0.0.1", "localhost"),
+    )
+    report = trial.push()
+    assert (report.written, report.notes) == (0, ())

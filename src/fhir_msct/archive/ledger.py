@@ -69,6 +69,13 @@ _PENDING = """
 """
 
 
+_RESULTS = """
+    select target, id from push_op where type = 'Observation' and state = 'APPLIED' and not exists (
+        select 1 from resource v join run on run.id = v.run
+        where run.kind = 'load' and v.type = 'Observation' and v.key = push_op.id)
+    order by target, id
+"""
+
 _ENTRIES = "select type, id, state, goal, sha256, version, attempts, first_sent from push_op where target = ?"
 
 
@@ -268,14 +275,9 @@ def entry(db: sqlite3.Connection, target: str, key: tuple[str, str]) -> Entry | 
     return Entry(*row) if row else None
 
 
-def elsewhere(db: sqlite3.Connection, target: str) -> dict[str, int]:
-    """The other servers that results were pushed to, and how many are known to stand there."""
-    rows = db.execute(
-        "select target, count(*) from push_op where target <> ? and type = 'Observation' "
-        "and state = 'APPLIED' group by target order by target",
-        (target,),
-    )
-    return dict(rows.fetchall())
+def results(db: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Target and id of every result that was pushed and not taken back; what was entered by hand is none."""
+    return db.execute(_RESULTS).fetchall()
 
 
 def pending(db: sqlite3.Connection) -> Iterator[Resource]:

@@ -5,7 +5,7 @@ instant of the server's clock from which everything later is asked for again.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -41,7 +41,7 @@ _SHAKEN = """
 """
 _SEVERAL = """
     select id, type, patients, lo, hi, whole from window
-    where run = ? and state <> 'split' and type <> 'Patient' and json_array_length(patients) > 1
+    where run = ? and state <> 'split' and json_array_length(patients) > 1
 """
 _NEWEST = """
     select v.key, v.lastupdated from resource v join run on run.id = v.seen
@@ -116,20 +116,43 @@ def step(run: Run) -> int:
 
 def is_apart(run: Run) -> bool:
     """Whether each patient is asked for alone."""
-    (apart,) = run.archive.connection.execute("select apart from run where id = ?", (run.number,)).fetchone()
-    return bool(apart)
+    return (
+        run.archive.connection.execute("select 1 from apart where run = ?", (run.number,)).fetchone()
+        is not None
+    )
+
+
+def was_apart(run: Run) -> bool:
+    """Whether each was asked for alone in the run that this one goes on from."""
+    sql = "select 1 from run join apart on apart.run = run.basis where run.id = ?"
+    return run.archive.connection.execute(sql, (run.number,)).fetchone() is not None
 
 
 def take_apart(run: Run) -> None:
     """From now on each patient is asked for alone: windows of several are opened again as one for each."""
     with run.archive.transaction() as connection:
-        connection.execute("update run set apart = 1 where id = ?", (run.number,))
+        connection.execute("insert or ignore into apart values (?)", (run.number,))
         several = connection.execute(_SEVERAL, (run.number,)).fetchall()
         connection.executemany(
             "update window set state = 'split' where id = ?", [(one[0],) for one in several]
         )
         for _, type_, patients, lo, hi, whole in several:
             run.open(Asked(type_, (one,), lo, hi, bool(whole)) for one in json.loads(patients))
+
+
+def listed(run: Run) -> frozenset[str]:
+    """The types of which several patients were asked for at once, and everything."""
+    sql = (
+        "select distinct type from window where run = ? and type <> 'Patient' and lo = '' "
+        "and json_array_length(patients) > 1"
+    )
+    return frozenset(type_ for (type_,) in run.archive.connection.execute(sql, (run.number,)))
+
+
+def bodies(run: Run, type_: str) -> Iterator[bytes]:
+    """What a run has brought of a type by searches, as it came."""
+    sql = "select body from resource where seen = ? and type = ? and body is not null and deleted = 0"
+    return (body for (body,) in run.archive.connection.execute(sql, (run.number, type_)))
 
 
 def watermark(run: Run) -> str | None:

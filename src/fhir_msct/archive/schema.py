@@ -199,8 +199,8 @@ create index sight_window on sight (window);
 """
 
 STEP_5 = """
--- Whether each patient is asked for alone, since the server does not heed a list of them.
-alter table run add column apart integer not null default 0;
+-- Runs in which each patient is asked for alone, since the server does not heed a list of them.
+create table apart (run integer primary key references run) strict;
 """
 
 STEPS: tuple[str, ...] = (STEP_1, STEP_2, STEP_3, STEP_4, STEP_5)

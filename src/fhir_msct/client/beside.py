@@ -4,8 +4,11 @@ Somebody who saved the first page of three, or two files of an export's four, ha
 line of what is there is damaged. A server is asked; files can only be held against each other.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from hashlib import sha256
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,97 +17,161 @@ from msgspec import Struct
 
 from fhir_msct.client import bundle as bundles
 from fhir_msct.client.capability import objects
-from fhir_msct.client.failures import Unusable
 
 _Address = tuple[str, tuple[tuple[str, str], ...]]
 
+_TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
+_LOOKS = frozenset({"_format", "_pretty"})
+"""Parameters that say how a page looks, and not which one it is."""
 
-class Beside(Struct, frozen=True, kw_only=True):
-    """What one file says: of a page which one it is and which one follows, of a manifest what it lists."""
+
+class Page(Struct, frozen=True):
+    """A page of a search or a history: which one it is, which follows, and what it holds."""
 
     file: str
-    this: _Address | None = None
-    following: _Address | None = None
-    total: int | None = None
-    matches: int = 0
-    """Entries of a page that match."""
-    listed: Mapping[str, int | None] = {}
-    """Resources of each type that a manifest counts; None where it only lists a file of them."""
+    this: _Address | None
+    following: _Address | None
+    total: int | None
+    matches: frozenset[str]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of its search."""
+        return self.following is None and len(self.matches) == self.total
 
 
-def beside(file: str, body: bytes) -> Beside | None:
-    """What a whole file says of others; None where it says nothing, or cannot be read."""
-    try:
-        known = bundles.head(body)
-        if known.type == "Bundle":
-            return _page(file, body)
-        return None if known.type else _manifest(file, body)
-    except (Unusable, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+class Listed(Struct, frozen=True):
+    """A file that a manifest lists; `type` is Bundle for deletions."""
+
+    file: str
+    url: str
+    type: str
+    count: int | None
 
 
-def absent(said: Iterable[Beside], came: Mapping[str, int]) -> Iterator[str]:
-    """What is said to be beside, and is not, in sentences; `came`: resources of each type in the files.
+class Manifest(Struct, frozen=True):
+    """The manifest of an export, or of a part of one."""
 
-    A next page counts as there where a file says that it is that one, or where the pages of this total
-    hold that many matches and one of them is the last: servers may write one address in two ways.
+    file: str
+    files: tuple[Listed, ...]
+    has_next: bool
+    has_errors: bool
+
+
+Beside = Page | Manifest
+
+
+def page(file: str, cut: bundles.Bundle) -> Page | None:
+    """What a Bundle says of its neighbours; None for one that has none.
+
+    https://hl7.org/fhir/R4/bundle.html#searchset
     """
-    said = list(said)
-    pages = {one.this for one in said if one.this}
-    matches, ended = Counter[int | None](), set[int | None]()
-    for one in said:
-        matches[one.total] += one.matches
-        if not one.following:
-            ended.add(one.total)
-    for one in said:
-        whole = one.total in ended and one.total is not None and matches[one.total] >= one.total
-        if one.following and one.following not in pages and not whole:
-            yield f"{one.file} is a page of a search, and the page after it is not there"
-        for type_, count in one.listed.items():
-            here = came.get(type_, 0)
-            if count is None and not here:
-                yield f"{one.file} lists a file of {type_}, and there is none"
-            elif count is not None and here < count:
-                yield f"{one.file} counts {count} {type_}, and {here} are there"
-
-
-def _page(file: str, body: bytes) -> Beside | None:
-    """https://hl7.org/fhir/R4/bundle.html#searchset"""
-    cut = bundles.cut(body)
-    if cut.type != "searchset":
+    if cut.type not in ("searchset", "history"):
         return None
-    links = {name: _address(cut.links[name]) for name in ("self", "next") if name in cut.links}
-    return Beside(
-        file=file,
-        this=links.get("self"),
-        following=links.get("next"),
-        total=cut.total,
-        matches=sum(entry.mode in (None, "match") for entry in cut.entries),
+    return Page(
+        file,
+        _address(cut.links.get("self")),
+        _address(cut.links.get("next")),
+        cut.total,
+        frozenset(
+            entry.full_url or sha256(entry.body or b"").hexdigest()
+            for entry in cut.entries
+            if entry.mode in (None, "match")
+        ),
     )
 
 
-def _address(url: str) -> _Address:
-    """An address as far as two spellings of it are equal: host and order do not matter."""
+def manifest(file: str, body: bytes) -> Manifest | None:
+    """What a JSON object without a type says, where it is a manifest.
+
+    https://hl7.org/fhir/uv/bulkdata/export.html#response---output-manifest
+    """
+    try:
+        tree: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(tree.get("output"), list) or "transactionTime" not in tree:
+        return None
+    files = [one for key in ("output", "deleted") for one in _listed(file, tree.get(key))]
+    following = [one for one in objects(tree.get("link")) if one.get("relation") == "next"]
+    errors = objects(tree.get("error")) + objects(tree.get("outcome"))
+    return Manifest(file, tuple(files), bool(following), bool(errors))
+
+
+def _listed(file: str, value: Any) -> Iterator[Listed]:
+    for one in objects(value):
+        url, type_, count = one.get("url"), one.get("type"), one.get("count")
+        if isinstance(url, str) and isinstance(type_, str) and _TYPE.fullmatch(type_):
+            counted = isinstance(count, int) and not isinstance(count, bool)
+            yield Listed(file, url, type_, count if counted else None)
+
+
+def _address(url: str | None) -> _Address | None:
+    """An address as far as two spellings of it are equal: host, order and how it looks do not matter."""
+    if not url:
+        return None
     try:
         parts = urlsplit(url)
     except ValueError:
         return url, ()
-    return parts.path, tuple(sorted(parse_qsl(parts.query, keep_blank_values=True)))
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    return parts.path.rstrip("/"), tuple(sorted(one for one in query if one[0] not in _LOOKS))
 
 
-def _manifest(file: str, body: bytes) -> Beside | None:
-    """https://hl7.org/fhir/uv/bulkdata/export.html#response---output-manifest"""
-    tree: Any = msgspec.json.decode(body)
-    if not isinstance(tree.get("output"), list) or "transactionTime" not in tree:
-        return None
-    listed: dict[str, int | None] = {}
-    for one in objects(tree["output"]):
-        type_, count = one.get("type"), one.get("count")
-        if not isinstance(type_, str):
+def missing_pages(pages: Collection[Page]) -> Iterator[str]:
+    """The pages whose next one is not there, in sentences.
+
+    It is there where a file says that it is that one. Servers may write one address in two ways: it also
+    is where the pages that state one total, those that are whole by themselves aside, hold as many
+    different matches as their searches, of which each has one last page.
+    """
+    here = {one.this for one in pages}
+    parts = defaultdict[int | None, list[Page]](list)
+    for one in pages:
+        if not one.is_whole:
+            parts[one.total].append(one)
+    for one in pages:
+        if one.following is None or one.following in here:
             continue
-        before = listed.get(type_, 0)
-        if before is None or not isinstance(count, int) or isinstance(count, bool):
-            listed[type_] = None
-        else:
-            listed[type_] = before + count
-    return Beside(file=file, listed=listed)
+        lasts = sum(other.following is None for other in parts[one.total])
+        matches = frozenset[str]().union(*(other.matches for other in parts[one.total]))
+        if one.total is None or not lasts or len(matches) != one.total * lasts:
+            yield f"{one.file} is a page of a search, and the page after it is not there"
+
+
+def missing_files(
+    manifests: Collection[Manifest], names: Iterable[str], came: Mapping[str, int], wanted: Collection[str]
+) -> Iterator[str]:
+    """What manifests list of the types that are wanted, and is not there, in sentences.
+
+    `names`: of the files; `came`: resources of each type in them. Where a file that is listed is there
+    under its own name, every one of them has to be; else types are held against what is counted of them.
+    """
+    listed = {one.url: one for manifest in manifests for one in manifest.files}.values()
+    here = {PurePosixPath(name).name.removesuffix(".gz") for name in names}
+    named = {one.url: PurePosixPath(_path(one.url)).name.removesuffix(".gz") for one in listed}
+    under_their_names = not here.isdisjoint(named.values())
+    counted, by_type = Counter[str](), dict[str, Listed]()
+    for one in listed:
+        counted[one.type] += one.count or 0
+        by_type.setdefault(one.type, one)
+        if under_their_names and named[one.url] not in here and one.type in {*wanted, "Bundle"}:
+            yield f"{one.file} lists a file of {one.type}, and there is none of its name"
+    for type_, one in by_type.items():
+        number = came.get(type_, 0)
+        if type_ not in wanted:
+            continue
+        if number < counted[type_]:
+            yield f"{one.file} counts {counted[type_]} {type_}, and {number} are there"
+        elif not number and not counted[type_] and one.count is None and not under_their_names:
+            yield f"{one.file} lists a file of {type_}, and there is none"
+    if manifests and all(one.has_next for one in manifests):
+        yield f"{next(iter(manifests)).file} names a further part of its manifest, and it is not there"
+
+
+def _path(url: str) -> str:
+    """The path of an address; of what is none, all of it."""
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return url

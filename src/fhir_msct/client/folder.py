@@ -15,13 +15,17 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
+from fhir_msct.client import beside
 from fhir_msct.client import bundle as bundles
-from fhir_msct.client.beside import Beside, beside
+from fhir_msct.client.beside import Beside
 from fhir_msct.client.body import MIB, Limits, Line, gunzip, lines
 from fhir_msct.client.damage import Damage
 from fhir_msct.client.failures import Unusable
 from fhir_msct.errors import UsageError
 from fhir_msct.records import Resource
+
+Found = Resource | Damage | Beside
+"""What files hold, and what they say of others beside them."""
 
 DEEPEST = 8
 """Bundles inside Bundles."""
@@ -74,13 +78,13 @@ def _printable(path: Path) -> str:
     return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def read_folder(folder: Path, limits: Limits | None = None) -> Iterator[Resource | Damage]:
-    """Everything in a folder: each file, line and entry as a Resource or a Damage."""
+def read_folder(folder: Path, limits: Limits | None = None) -> Iterator[Found]:
+    """Everything in a folder: each file, line and entry, and what they say of others."""
     for source in sources(folder):
         yield from read_file(source, limits)
 
 
-def read_file(source: Source, limits: Limits | None = None) -> Iterator[Resource | Damage]:
+def read_file(source: Source, limits: Limits | None = None) -> Iterator[Found]:
     """Everything in one file."""
     limits = limits or Limits()
     if not source.path.is_file():
@@ -91,17 +95,6 @@ def read_file(source: Source, limits: Limits | None = None) -> Iterator[Resource
         yield from _streamed(source, limits)
     else:
         yield from _whole(source, limits)
-
-
-def read_beside(source: Source, limits: Limits | None = None) -> Beside | None:
-    """What a file that is one JSON value says of others beside it."""
-    if source.is_ndjson or not source.path.is_file() or not source.name.lower().endswith(_KINDS):
-        return None
-    try:
-        body = _read(source, limits or Limits())
-    except Unusable:
-        return None
-    return beside(source.name, body.removeprefix(_BOM))
 
 
 def pour(source: Source, write: Callable[[bytes], object], limits: Limits | None = None) -> Damage | None:
@@ -116,7 +109,7 @@ def pour(source: Source, write: Callable[[bytes], object], limits: Limits | None
     return None
 
 
-def read_lines(name: str, path: Path, limits: Limits | None = None) -> Iterator[Resource | Damage]:
+def read_lines(name: str, path: Path, limits: Limits | None = None) -> Iterator[Found]:
     """Every line of an unpacked NDJSON file that goes by `name` in reports."""
     limits = limits or Limits()
     with path.open("rb") as file:
@@ -124,7 +117,7 @@ def read_lines(name: str, path: Path, limits: Limits | None = None) -> Iterator[
             yield from _line(name, line)
 
 
-def _streamed(source: Source, limits: Limits) -> Iterator[Resource | Damage]:
+def _streamed(source: Source, limits: Limits) -> Iterator[Found]:
     good = _Until(_chunks(source, limits))
     for line in lines(good, limits.line):
         yield from _line(source.name, line)
@@ -148,7 +141,7 @@ class _Until:
             self.ended = error
 
 
-def _whole(source: Source, limits: Limits) -> Iterator[Resource | Damage]:
+def _whole(source: Source, limits: Limits) -> Iterator[Found]:
     """A file that is one JSON value; or several lines of JSON under a name that does not say so."""
     try:
         body = _read(source, limits)
@@ -181,7 +174,7 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
-def _line(name: str, line: Line) -> Iterator[Resource | Damage]:
+def _line(name: str, line: Line) -> Iterator[Found]:
     if line.body is None:
         yield Damage(
             file=name, offset=line.offset, length=line.length, sha256=line.sha256, reason="line-too-long"
@@ -190,7 +183,7 @@ def _line(name: str, line: Line) -> Iterator[Resource | Damage]:
         yield from _value(name, line.offset, line.body)
 
 
-def _value(name: str, offset: int, body: bytes) -> Iterator[Resource | Damage]:
+def _value(name: str, offset: int, body: bytes) -> Iterator[Found]:
     """One JSON text: a resource, or a Bundle of them. Space around it is not part of it."""
     if offset == 0 and body.startswith(_BOM):
         offset, body = len(_BOM), body[len(_BOM) :]
@@ -206,7 +199,7 @@ def _value(name: str, offset: int, body: bytes) -> Iterator[Resource | Damage]:
 
 def _one(
     name: str, offset: int, body: bytes, entry: bundles.Entry | None, depth: int, subsetted: bool = False
-) -> Iterator[Resource | Damage]:
+) -> Iterator[Found]:
     try:
         known = bundles.head(body)
         if known.type == "Bundle":
@@ -219,6 +212,8 @@ def _one(
         yield _damage(name, offset, body, reason, entry)
         return
     if not known.type:
+        if entry is None and (listing := beside.manifest(name, body)):
+            yield listing
         yield _damage(name, offset, body, "no-type", entry)
     elif known.type == "OperationOutcome" or (entry is not None and entry.mode == "outcome"):
         yield msgspec.structs.replace(_damage(name, offset, body, "message", entry), type=known.type)
@@ -227,11 +222,13 @@ def _one(
         yield msgspec.structs.replace(found, subsetted=True) if subsetted else found
 
 
-def _bundle(name: str, offset: int, body: bytes, depth: int, subsetted: bool) -> Iterator[Resource | Damage]:
+def _bundle(name: str, offset: int, body: bytes, depth: int, subsetted: bool) -> Iterator[Found]:
     if depth > DEEPEST:
         yield _damage(name, offset, body, "too-deep")
         return
     cut = bundles.cut(body)
+    if page := beside.page(name, cut):
+        yield page
     for number, (entry, place) in enumerate(zip(cut.entries, bundles.places(body, cut.entries), strict=True)):
         at = offset + place
         method = (entry.method or "").upper()

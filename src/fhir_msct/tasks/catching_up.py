@@ -17,7 +17,7 @@ from fhir_msct.archive.runs import Asked, Run
 from fhir_msct.client.cohort import gathered
 from fhir_msct.client.failures import Declined, Unusable
 from fhir_msct.client.rest import Client
-from fhir_msct.client.windows import Window, history_supported, since_supported, windows
+from fhir_msct.client.windows import Window, history_supported, patient_of, since_supported, windows
 from fhir_msct.plan import Wanted
 from fhir_msct.tasks import lists
 from fhir_msct.tasks.hidden import Hidden
@@ -31,6 +31,11 @@ AGAIN, AGAIN_UNBOUNDED = "again", "again, without a bound"
 
 _LISTED = (proofs.IN_DOUBT, AGAIN, AGAIN_UNBOUNDED, "listing")
 """How a type is known of which equal counts prove nothing (any more): an interrupted run knew better."""
+
+CONFIRMED = 3
+"""Resources of one type that are read before it is believed that what is not listed is gone."""
+
+_UNLISTED = "the server gives what it does not list"
 
 _NO_COUNT = "the server does not say how many there are"
 
@@ -49,15 +54,22 @@ class CatchingUp:
     ) -> None:
         self._client, self._run, self._wanted, self._say = client, run, wanted, say
         self._capability, self._proving = capability, proving
-        self._hidden = Hidden(
-            client.base_url, lambda one: client.count(one.type, one.params(wanted.page_size))
-        )
+        self._hidden = self._not_yet_hidden()
+
+    def _not_yet_hidden(self) -> Hidden:
+        """What is found by address only, of which nothing is known yet."""
+        client, size = self._client, self._wanted.page_size
+        return Hidden(client.base_url, lambda one: client.count(one.type, one.params(size)), self._ids)
 
     def work(self) -> None:
         """Returns when every type is proved, or known not to be provable."""
+        if proofs.was_apart(self._run) and not proofs.is_apart(self._run):
+            self._take_apart()
         self._proving.work()
         if proofs.step(self._run) < proofs.STEPS.index("read"):
-            self._take_lists_apart()
+            if not proofs.is_apart(self._run) and not self._are_lists_heeded():
+                self._take_apart()
+                self._proving.work()
             proofs.advance(self._run, "read", self._by_address())
             self._proving.work()
         if proofs.step(self._run) < proofs.STEPS.index("caught up"):
@@ -70,17 +82,34 @@ class CatchingUp:
             if proof.how in (AGAIN, AGAIN_UNBOUNDED):
                 self._judge(proof)
 
-    def _take_lists_apart(self) -> None:
-        """Reads each patient alone where the server does not heed a list of them."""
-        if self._proving.several or proofs.is_apart(self._run):
-            return
-        types = [proof.type for proof in proofs.proofs(self._run) if proof.type != "Patient"]
-        fullest = sorted(types, key=self._run.left, reverse=True)
-        if lists.heeded(self._proving.count, (one for type_ in fullest for one in self._by_id(type_))):
-            return
-        self._say("the server heeds only one of several patients: asking for each alone")
+    def _are_lists_heeded(self) -> bool:
+        """Whether each type is known to come whole where several patients are asked for at once."""
+        gauge, count = self._proving.gauge, self._proving.count
+        types = proofs.listed(self._run)
+        known, silent = types & gauge.whole_lists, list[str]()
+        for type_ in sorted(types - known):
+            met = self._met(type_)
+            fullest = max(self._by_id(type_), key=lambda one: len(met.intersection(one.patients)))
+            if met.isdisjoint(fullest.patients):
+                silent.append(type_)
+            elif not lists.heeded(count, fullest, met):
+                return False
+            else:
+                known |= {type_}
+        return bool(known) or all(lists.nobody_has_any(count, self._by_id(type_)) for type_ in silent)
+
+    def _met(self, type_: str) -> frozenset[str]:
+        """The patients of whom something came; of a run that was interrupted, also before that."""
+        met = self._proving.gauge.met(type_)
+        if not self._run.resumed:
+            return met
+        named = (patient_of(body, self._client.base_url) for body in proofs.bodies(self._run, type_))
+        return met | {id_ for id_ in named if id_}
+
+    def _take_apart(self) -> None:
+        self._say("the server does not heed a list of patients: asking for each alone")
         proofs.take_apart(self._run)
-        self._proving.work()
+        self._hidden = self._not_yet_hidden()
 
     def _by_address(self) -> list[Asked]:
         """The windows of what the server finds only by its own address."""
@@ -186,6 +215,12 @@ class CatchingUp:
             if not found <= here:
                 again.append(Asked(chunk.type, chunk.patients))
         gone = here - listed
+        if self._is_still_there(proof.type, sorted(gone)[:CONFIRMED]):
+            if len(self._run.patients) > 1 and not proofs.is_apart(self._run):
+                self._take_apart()
+                return self._held_against(proof)
+            self._prove(proof, None, "listing", _UNLISTED)
+            return []
         if bound and doubtful(gone):
             again += [Asked(chunk.type, chunk.patients, bound, "", False) for chunk in chunks]
         deleted = self._deletions(proof.type, sorted(gone))
@@ -195,6 +230,18 @@ class CatchingUp:
                 f"{proof.type}: {len(gone)} no longer listed ({deleted} deleted, as their history says)"
             )
         return again
+
+    def _is_still_there(self, type_: str, gone: Iterable[str]) -> bool:
+        """Whether the server gives what it does not list, and it is still what was asked for."""
+        asked = Window(type=type_, patients=self._run.patients, codes=self._wanted.codes.get(type_, ()))
+        for id_ in gone:
+            try:
+                found = self._client.read(type_, id_)
+            except (Declined, Unusable):
+                continue
+            if found is not None and self._proving.gauge.outside(asked, found) is None:
+                return True
+        return False
 
     def _deletions(self, type_: str, gone: list[str]) -> int:
         """Keeps the deletions that the server's history tells of; their number."""
@@ -246,6 +293,6 @@ class CatchingUp:
 
     def _by_id(self, type_: str) -> list[Window]:
         chunks = [one for one in windows(self._wanted, self._run.patients) if one.type == type_]
-        if type_ == "Patient" or not proofs.is_apart(self._run):
+        if not proofs.is_apart(self._run):
             return chunks
         return [part for one in chunks for part in one.parts(len(one.patients))]

@@ -1,5 +1,6 @@
 """The lines of exported files: kept, applied, counted, or set apart because nobody asked for them."""
 
+from collections.abc import Iterator
 from hashlib import sha256
 
 import msgspec
@@ -36,7 +37,7 @@ class Lines:
         """Keeps what is of the cohort; the rest is counted and hashed."""
         bulk_jobs.begin_keeping(self._run, file)
         lines = damaged = 0
-        for batch in batches(read_lines(f"export {file.id}", bulk_jobs.path(self._run, file))):
+        for batch in batches(self._lines(file)):
             kept, aside = list[Resource](), list[Quarantined]()
             for item in batch:
                 lines += 1
@@ -48,6 +49,11 @@ class Lines:
         if file.count is not None and file.count != lines:
             raise Unusable("count", f"{file.type}: {file.count} lines were announced, {lines} came")
         bulk_jobs.end(self._run, file, "kept", lines=lines)
+
+    def _lines(self, file: File) -> Iterator[Resource | Damage]:
+        """What a file holds; pages among it say nothing here, where the server counts."""
+        found = read_lines(f"export {file.id}", bulk_jobs.path(self._run, file))
+        return (item for item in found if isinstance(item, Resource | Damage))
 
     def _put(
         self, this: Job, file: File, item: Resource | Damage, kept: list[Resource], aside: list[Quarantined]
@@ -85,7 +91,7 @@ class Lines:
         """Applies deletions of what an older pull brought; others are of no concern here."""
         lines = 0
         found = list[Resource]()
-        for item in read_lines(f"export {file.id}", bulk_jobs.path(self._run, file)):
+        for item in self._lines(file):
             lines += 1
             if (
                 isinstance(item, Resource)
@@ -98,5 +104,5 @@ class Lines:
 
     def _errors(self, file: File) -> None:
         """Counts the errors that the server reports; their texts may name patients, and are not kept."""
-        lines = sum(1 for _ in read_lines(f"export {file.id}", bulk_jobs.path(self._run, file)))
+        lines = sum(1 for _ in self._lines(file))
         bulk_jobs.end(self._run, file, "kept", lines=lines)

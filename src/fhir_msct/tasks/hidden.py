@@ -19,10 +19,18 @@ LATER = RETRIED - {500}
 
 
 class Hidden:
-    """Asks one server, each type once: a server that finds by address what it finds by id hides nothing."""
+    """Asks one server, each type once: a server that finds by address what it finds by id hides nothing.
 
-    def __init__(self, base_url: str, count: Callable[[Window], int | None]) -> None:
-        self._base, self._count = base_url, count
+    `ids` gives the ids that a window lists, and why they are not proved to be all (or the empty text).
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        count: Callable[[Window], int | None],
+        ids: Callable[[Window], tuple[set[str], str]],
+    ) -> None:
+        self._base, self._count, self._ids = base_url, count, ids
         self._known: dict[str, list[Window]] = {}
         self._resolves = False
 
@@ -44,13 +52,16 @@ class Hidden:
             return [other for half in one.halves() for other in self._beside(half)]
 
     def _found(self, one: Window, named: Window) -> list[Window]:
-        """The window by address, unless three counts say that it holds what that by id does.
+        """The window by address, where it holds anything that the one by id does not.
 
-        Something may come between two of them. Where they never fit it is read, and its own counts judge it.
+        Three counts say so if they fit; something may come between two of them. Where they never do, and
+        of one patient, since id and address together are a list again, the ids are compared.
         """
         for _ in range(TRIES):
             if not (by_address := self._asked(named)):
                 return []
+            if len(one.patients) == 1:
+                break
             either = self._asked(msgspec.structs.replace(one, patients=(*one.patients, *named.patients)))
             by_id = self._asked(one)
             if by_id is None or either is None:
@@ -59,8 +70,9 @@ class Hidden:
                 self._resolves = True
                 return []
             if either == by_id + by_address:
-                break
-        return [named]
+                return [named]
+        (theirs, doubt), (ours, _) = self._ids(named), self._ids(one)
+        return [named] if doubt or not theirs <= ours else []
 
     def _asked(self, window: Window) -> int | None:
         """A count; None where the server does not take such a question, which says that it finds nothing."""

@@ -90,15 +90,10 @@ class Proving:
         capability: dict[str, Any] | None = None,
     ) -> None:
         self._client, self._run, self._wanted, self._say = client, run, wanted, say
-        self._gauge = Gauge(run.patients, client.base_url)
+        self.gauge = Gauge(run.patients, client.base_url)
         self._connections, self._capability = connections, capability or {}
         self._timeless: set[str] = set()
         """Types of which the server sends what was not asked for by time."""
-
-    @property
-    def several(self) -> bool:
-        """Whether one search for several patients has brought something of two of them."""
-        return self._gauge.several
 
     def work(self) -> None:
         """Returns when no window is open. Raises what ends a run early; running it again goes on here."""
@@ -223,7 +218,7 @@ class Proving:
 
     def _arrived(self, window: Window, page: Page) -> Arrived:
         """A page, each match held against what was asked."""
-        judged = [(found, self._gauge.outside(window, found)) for found in page.resources]
+        judged = [(found, self.gauge.outside(window, found)) for found in page.resources]
         outside = [
             Quarantined(
                 type=what.type, sha256=what.sha256, reason=f"outside-{what.why}", length=len(found.body)

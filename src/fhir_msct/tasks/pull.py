@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from fhir_msct.archive import bulk_jobs, proofs, tallies, token_places
+from fhir_msct.archive import bulk_jobs, proofs, token_places
 from fhir_msct.archive.runs import Asked, Run, Sent, check_source
 from fhir_msct.archive.store import FILE, Archive
 from fhir_msct.archive.work import Since
@@ -41,7 +41,7 @@ from fhir_msct.tasks.adopting import take_in
 from fhir_msct.tasks.catching_up import CatchingUp
 from fhir_msct.tasks.exporting import Exporting
 from fhir_msct.tasks.proving import STOPS, Proving, unsupported
-from fhir_msct.tasks.pulled import PullReport, TypeReport, concluded, finished, not_kept
+from fhir_msct.tasks.pulled import SHOWN, PullReport, TypeReport, concluded, finished, not_kept
 
 __all__ = ["PullReport", "TypeReport", "access", "pull", "pull_plan"]
 
@@ -70,23 +70,22 @@ def pull(
     ServerFailed where it stopped half way: the next pull goes on from there.
     """
     if source is not None:
-        return _from_folder(folder, source, say)
+        return _from_folder(folder, source, wanted.types, say)
     return _from_server(folder, plan, wanted, full, transport, patience, say)
 
 
-def _from_folder(folder: Path, source: Path, say: Say) -> PullReport:
+def _from_folder(folder: Path, source: Path, types: Sequence[str], say: Say) -> PullReport:
     home = source.resolve()
     if not home.exists():
         raise UsageError(f"{source} does not exist: --from wants a folder with FHIR files")
     with Archive.open(folder, create=True) as archive:
         check_source(archive, "folder", str(home))
         run = Run.begin(archive, "folder", str(home))
-        files, missing = take_in(run, home, say)
+        missing, told = take_in(run, home, types, say)
         problems, notes = not_kept(run, say_place=True)
-        problems += missing
-        if not any(one.received for one in tallies.tallies(archive.connection, run.number)):
-            problems.append(f"{source} holds no FHIR resource in {files} files")
-        return finished(run, problems, notes)
+        if len(missing) > SHOWN:
+            missing = [*missing[:SHOWN], f"and {len(missing) - SHOWN} more like these"]
+        return finished(run, [*problems, *missing], [*notes, *told])
 
 
 def _from_server(

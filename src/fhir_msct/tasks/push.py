@@ -6,6 +6,7 @@ result that is no longer produced is retracted. Nothing without our tag is ever 
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -193,25 +194,18 @@ def _notes(steps: Iterable[Step], decider: Decider) -> Iterator[str]:
             "this server refuses a search by _tag: what is no longer produced could only be looked for "
             "where this folder's own ledger knows of it"
         )
-    for target, number in ledger.elsewhere(decider.db, decider.target).items():
-        yield f"{number} results that this folder pushed to {target} stand there still: left so"
-    if number := _of_another_id(steps, decider):
-        yield (
-            f"{number} results that this folder pushed under another [study] id stand here still: "
-            "they are another study's now, and left so"
-        )
-
-
-def _of_another_id(steps: Iterable[Step], decider: Decider) -> int:
-    """How many results the ledger knows here that belong to a study of another id: each has its Device."""
+    results = ledger.results(decider.db)
+    elsewhere = Counter(target for target, _ in results if not _same_server(target, decider.target))
+    for target, number in elsewhere.items():
+        yield f"{number} results were pushed to {target} and not taken back from this folder: left so"
     known = ledger.entries(decider.db, decider.target)
-    if all(own == outgoing.device_id(decider.study) for kind, own in known if kind == "Device"):
-        return 0
-    ours = {step.wanted.key for step in steps}
-    return sum(
-        one.type == "Observation" and one.state == ledger.APPLIED and key not in ours
-        for key, one in known.items()
-    )
+    if any(own != outgoing.device_id(decider.study) for kind, own in known if kind == "Device"):
+        ours = {step.wanted.id for step in steps}
+        if number := sum(target == decider.target and id_ not in ours for target, id_ in results):
+            yield (
+                f"{number} results were pushed here under another [study] id and not taken back from this "
+                "folder: they are another study's now, and left so"
+            )
 
 
 def _applied(steps: list[Step], report: PushReport, sender: Sender, say: Say) -> PushReport:

@@ -57,18 +57,18 @@ class Sender:
         goes on from there.
         """
         results = [step for step in steps if step.wanted.derived]
-        ready = self._ready(results)
+        prepared = self._prepared(results)
         try:
             for part in batches((step for step in steps if not step.wanted.derived), LARGEST):
                 yield from self._bring(part)
             self.refusals.require_ground(self.client.origin)
             left = [step for step in results if not self.refusals.hold_back(step)]
-            for part, batch in ready if left == results else self._ready(left):
+            for part, batch in prepared if left == results else self._prepared(left):
                 yield from self._bring(part, batch)
         finally:
             self.delivery.write_down()
 
-    def _ready(self, results: Sequence[Step]) -> list[tuple[list[Step], list[Step]]]:
+    def _prepared(self, results: Sequence[Step]) -> list[tuple[list[Step], list[Step]]]:
         """Results packed into transactions, each with the batch that is sent of it (none, without them).
 
         Made before anything is sent: a Provenance that is not valid FHIR stops all of it.
