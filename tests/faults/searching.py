@@ -205,7 +205,9 @@ class Schedule:
         self.server.say_able(self.hospital.types, since=chance.random() < 0.7, history=chance.random() < 0.5)
         self.server.minds_updated = chance.random() < 0.9
         if random.Random(f"lists {seed}").random() < 0.1:
-            self.server.heeded = random.Random(seed).choice([slice(0, 1), slice(-1, None)])
+            self.server.heeded = random.Random(seed).choice(
+                [slice(0, 1), slice(0, 2), slice(-1, None), slice(-3, None)]
+            )
         self.chaos.alone = connections == 1
         self.until_torn: int | None = None
         """Transactions of one pull after which its archive is taken back to what it was."""
