@@ -21,7 +21,7 @@ import msgspec
 from faults.chaos import ON_WIRE, TOKEN, Chaos, Killed
 from faults.model import BASE, Key, ModelServer
 from faults.searching import scratch
-from fhir_msct.archive import ledger
+from fhir_msct.archive.digest import digest
 from fhir_msct.archive.store import Archive
 from fhir_msct.client.rest import Client
 from fhir_msct.errors import Conflict, MsctError
@@ -278,7 +278,7 @@ class Pushes:
         for key, history in self.server.history.items():
             for before, after in itertools.pairwise(history):
                 if after.ours and before.body is not None and after.body is not None:
-                    same = ledger.digest(before.body, BASE) == ledger.digest(after.body, BASE)
+                    same = digest(before.body, BASE) == digest(after.body, BASE)
                     assert not same, f"{key}: a version that says the same again"
             if any(one.ours for one in history):
                 assert key not in self.foreign, f"{key} of somebody else was overwritten"
@@ -336,7 +336,7 @@ def _writes(request: httpx.Request) -> bool:
 def _said(body: bytes, base: str) -> str:
     """What a result says, whatever settled status it says it with."""
     status = json.loads(body).get("status")
-    return ledger.digest(outgoing.with_status(body, "final") if status in outgoing.SETTLED else body, base)
+    return digest(outgoing.with_status(body, "final") if status in outgoing.SETTLED else body, base)
 
 
 def _identifiers(body: bytes) -> tuple[str, ...]:

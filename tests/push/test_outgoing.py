@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fhir_msct import plan
-from fhir_msct.archive.ledger import digest
+from fhir_msct.archive.digest import digest
 from fhir_msct.mapping import gate, lineage, outgoing
 from fhir_msct.mapping.library import Mapping
 from fhir_msct.mapping.outgoing import Input

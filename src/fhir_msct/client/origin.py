@@ -8,6 +8,7 @@ import ipaddress
 import re
 import socket
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -119,3 +120,15 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def same_server(one: str, other: str) -> bool:
+    """Whether two base addresses are of one server; this machine is one under each of its names."""
+    return _taken_apart(one) == _taken_apart(other)
+
+
+def _taken_apart(url: str) -> tuple[str, str, int | None, str]:
+    origin = Origin(url, allow_http=True)
+    parts = urlsplit(origin.base.lower())
+    host = "localhost" if origin.is_loopback else parts.hostname or ""
+    return parts.scheme, host, parts.port, parts.path

@@ -17,7 +17,7 @@ from fhir_msct.archive.runs import Asked, Run
 from fhir_msct.client.cohort import gathered
 from fhir_msct.client.failures import Declined, Unusable
 from fhir_msct.client.rest import Client
-from fhir_msct.client.windows import Window, history_supported, patient_of, since_supported, windows
+from fhir_msct.client.windows import Window, history_supported, since_supported, windows
 from fhir_msct.plan import Wanted
 from fhir_msct.tasks import lists
 from fhir_msct.tasks.hidden import Hidden
@@ -67,9 +67,7 @@ class CatchingUp:
             self._take_apart()
         self._proving.work()
         if proofs.step(self._run) < proofs.STEPS.index("read"):
-            if not proofs.is_apart(self._run) and not self._are_lists_heeded():
-                self._take_apart()
-                self._proving.work()
+            self._take_apart_unless_heeded()
             proofs.advance(self._run, "read", self._by_address())
             self._proving.work()
         if proofs.step(self._run) < proofs.STEPS.index("caught up"):
@@ -82,29 +80,12 @@ class CatchingUp:
             if proof.how in (AGAIN, AGAIN_UNBOUNDED):
                 self._judge(proof)
 
-    def _are_lists_heeded(self) -> bool:
-        """Whether each type is known to come whole where several patients are asked for at once."""
-        gauge, count = self._proving.gauge, self._proving.count
-        types = proofs.listed(self._run)
-        known, silent = types & gauge.whole_lists, list[str]()
-        for type_ in sorted(types - known):
-            met = self._met(type_)
-            fullest = max(self._by_id(type_), key=lambda one: len(met.intersection(one.patients)))
-            if met.isdisjoint(fullest.patients):
-                silent.append(type_)
-            elif not lists.heeded(count, fullest, met):
-                return False
-            else:
-                known |= {type_}
-        return bool(known) or all(lists.nobody_has_any(count, self._by_id(type_)) for type_ in silent)
-
-    def _met(self, type_: str) -> frozenset[str]:
-        """The patients of whom something came; of a run that was interrupted, also before that."""
-        met = self._proving.gauge.met(type_)
-        if not self._run.resumed:
-            return met
-        named = (patient_of(body, self._client.base_url) for body in proofs.bodies(self._run, type_))
-        return met | {id_ for id_ in named if id_}
+    def _take_apart_unless_heeded(self) -> None:
+        run, proving = self._run, self._proving
+        if proofs.is_apart(run) or lists.all_heeded(run, proving, self._client.base_url, self._by_id):
+            return
+        self._take_apart()
+        proving.work()
 
     def _take_apart(self) -> None:
         self._say("the server does not heed a list of patients: asking for each alone")

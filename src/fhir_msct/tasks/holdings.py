@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from fhir_msct.archive import ledger
+from fhir_msct.archive.digest import digest
 from fhir_msct.client.failures import Declined, Unusable
 from fhir_msct.client.rest import Client
 from fhir_msct.mapping import outgoing
@@ -195,7 +196,7 @@ class Holdings:
 
     def digest(self, body: bytes) -> str:
         """The hash of what a resource says on this server, whoever chose its ids."""
-        return ledger.digest(self.places.to_own(body), self.target)
+        return digest(self.places.to_own(body), self.target)
 
     def _code(self, wanted: Wanted) -> str:
         return self._identifier(msgspec.json.decode(wanted.body)) or wanted.id

@@ -8,7 +8,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
-from fhir_msct.client.windows import Window
+from fhir_msct.archive import proofs
+from fhir_msct.archive.runs import Run
+from fhir_msct.client.windows import Window, patient_of
+from fhir_msct.tasks.proving import Proving
 
 Count = Callable[[Window], int | None]
 
@@ -16,19 +19,49 @@ LOOKED_AT = 50
 """Patients who are counted alone where nothing came of anybody."""
 
 
-def heeded(count: Count, chunk: Window, met: Collection[str]) -> bool:
+def all_heeded(
+    run: Run, proving: Proving, base_url: str, windows: Callable[[str], Collection[Window]]
+) -> bool:
+    """Whether each type is known to come whole where several patients are asked for at once.
+
+    `windows` gives those of a type. Raises what a count raises.
+    """
+    types = proofs.listed(run)
+    known, silent = types & proving.gauge.whole_lists, list[str]()
+    for type_ in sorted(types - known):
+        met = _met(run, proving, base_url, type_)
+        fullest = max(windows(type_), key=lambda one: len(met.intersection(one.patients)))
+        if met.isdisjoint(fullest.patients):
+            silent.append(type_)
+        elif _is_heeded(proving.count, fullest, met):
+            known |= {type_}
+        else:
+            return False
+    return bool(known) or all(_nobody_has_any(proving.count, windows(type_)) for type_ in silent)
+
+
+def _met(run: Run, proving: Proving, base_url: str, type_: str) -> frozenset[str]:
+    """The patients of whom something came; of a run that was interrupted, also before that."""
+    met = proving.gauge.met(type_)
+    if not run.resumed:
+        return met
+    named = (patient_of(body, base_url) for body in proofs.bodies(run, type_))
+    return met | {id_ for id_ in named if id_}
+
+
+def _is_heeded(count: Count, window: Window, met: Collection[str]) -> bool:
     """Whether a list is heeded to its end, given the patients of whom something came.
 
     Those of whom nothing came have to have nothing; and a list has to count the same with them before the
     others and behind them: a server that leaves out what is last, or first, would miss some of those who
-    have something. Asked twice, as something may come between two counts; raises as `count` does.
+    have something. Asked twice, as something may come between two counts.
     """
-    with_some = tuple(id_ for id_ in chunk.patients if id_ in met)
-    without = tuple(id_ for id_ in chunk.patients if id_ not in met)
+    with_some = tuple(id_ for id_ in window.patients if id_ in met)
+    without = tuple(id_ for id_ in window.patients if id_ not in met)
     before, behind = (*without, *with_some), (*with_some, *without) if without else with_some[::-1]
     for _ in range(2):
-        none = count(_of(chunk, without)) if without else 0
-        counts = count(_of(chunk, before)), count(_of(chunk, behind))
+        none = count(_of(window, without)) if without else 0
+        counts = count(_of(window, before)), count(_of(window, behind))
         if none is None or None in counts:
             return True  # no list is proved by its count then, this one or any other
         if none == 0 and counts[0] == counts[1] != 0:
@@ -36,11 +69,11 @@ def heeded(count: Count, chunk: Window, met: Collection[str]) -> bool:
     return False
 
 
-def nobody_has_any(count: Count, chunks: Iterable[Window]) -> bool:
+def _nobody_has_any(count: Count, windows: Iterable[Window]) -> bool:
     """Whether nothing is there of some patients, from all over the cohort, each counted alone."""
-    alone = [part for chunk in chunks for part in chunk.parts(len(chunk.patients))]
+    alone = [part for window in windows for part in window.parts(len(window.patients))]
     return not any(count(one) for one in alone[:: -(-len(alone) // LOOKED_AT) or 1])
 
 
-def _of(chunk: Window, patients: Sequence[str]) -> Window:
-    return msgspec.structs.replace(chunk, patients=tuple(patients))
+def _of(window: Window, patients: Sequence[str]) -> Window:
+    return msgspec.structs.replace(window, patients=tuple(patients))

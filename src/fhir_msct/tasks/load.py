@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from fhir_msct.archive import ledger
+from fhir_msct.archive.digest import digest
 from fhir_msct.archive.store import Archive
 from fhir_msct.dates import calendar_date
 from fhir_msct.errors import InputError, Refused
@@ -90,13 +91,13 @@ def _restated(row: Resource, held: dict[str, bytes]) -> Resource:
     known = held.get(row.id or "")
     if known is None:
         return row
-    body = restated(row.body, known, ledger.digest, changed="corrected")
+    body = restated(row.body, known, digest, changed="corrected")
     return Resource(row.type, row.id, body, where=row.where)
 
 
 def _same(row: Resource, held: dict[str, bytes]) -> bool:
     known = held.get(row.id or "")
-    return known is not None and ledger.digest(known) == ledger.digest(row.body)
+    return known is not None and digest(known) == digest(row.body)
 
 
 def _is_withdrawn(row: Resource, held: dict[str, bytes]) -> bool:

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -19,7 +18,7 @@ from fhir_msct import data
 from fhir_msct.archive import ledger, token_places
 from fhir_msct.archive.store import Archive
 from fhir_msct.client.connect import connect
-from fhir_msct.client.origin import Origin
+from fhir_msct.client.origin import same_server
 from fhir_msct.client.scopes import Access
 from fhir_msct.errors import ConfigError, UsageError
 from fhir_msct.mapping import outgoing
@@ -195,7 +194,7 @@ def _notes(steps: Iterable[Step], decider: Decider) -> Iterator[str]:
             "where this folder's own ledger knows of it"
         )
     results = ledger.results(decider.db)
-    elsewhere = Counter(target for target, _ in results if not _same_server(target, decider.target))
+    elsewhere = Counter(target for target, _ in results if not same_server(target, decider.target))
     for target, number in elsewhere.items():
         yield f"{number} results were pushed to {target} and not taken back from this folder: left so"
     known = ledger.entries(decider.db, decider.target)
@@ -275,25 +274,13 @@ def _sources(plan: Plan, archive: Archive) -> list[str]:
 
 def _check_target(plan: Plan, url: str, sources: Iterable[str]) -> bool:
     """Whether it is another server than the one pulled from, which is written to only by the plan's leave."""
-    if not any(_same_server(url, source) for source in sources):
+    if not any(same_server(url, source) for source in sources):
         return True
     if not plan.push.same_as_source:
         raise ConfigError(
             "push.url: this is the server that was pulled from; to write to it, set same_as_source = true"
         )
     return False
-
-
-def _same_server(one: str, other: str) -> bool:
-    return _named(one) == _named(other)
-
-
-def _named(url: str) -> tuple[str, str, int | None, str]:
-    """An address taken apart; this machine has several names, and is one server under each of them."""
-    origin = Origin(url, allow_http=True)
-    parts = urlsplit(origin.base.lower())
-    host = "localhost" if origin.is_loopback else parts.hostname or ""
-    return parts.scheme, host, parts.port, parts.path
 
 
 def protocol_hash(folder: Path) -> str:
