@@ -96,7 +96,7 @@ def test_what_is_named_by_address_comes_from_such_a_server_too(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("values", "alone"),
-    [({"p1": 2, "p2": 1, "p3": 1}, 0), ({"p1": 3}, 0), ({"p1": 1, "p3": 1}, 1), ({}, 3)],
+    [({"p1": 2, "p2": 1, "p3": 1}, 0), ({"p1": 3}, 1), ({"p1": 1, "p3": 1}, 1), ({}, 3)],
     ids=str,
 )
 def test_a_server_that_heeds_all_of_them_is_asked_for_lists(
@@ -130,3 +130,29 @@ def test_a_pull_that_was_interrupted_still_knows_it(tmp_path: Path) -> None:
 
 def _lost(request: object) -> None:
     raise ConnectionAbortedError
+
+
+def test_what_came_by_another_way_proves_no_list(tmp_path: Path) -> None:
+    people = MANY[:6]
+    server, study = served(people, **dict.fromkeys(people, 2)), Study(tmp_path / "study", toml(people))
+    server.bend("patient=http", _lost, times=9)
+    with pytest.raises(ConnectionAbortedError):
+        study.pull(server)
+    server.heal()
+    server.heeded = slice(0, 2)  # of all six something is here: two as many as two others
+    assert study.pull(server).complete
+    assert "the server does not heed a list of patients: asking for each alone" in study.said
+
+
+@pytest.mark.parametrize("heeded", [*ONLY, pytest.param(slice(None), id="all")])
+def test_a_server_that_heeds_one_of_several_codes_is_not_believed(tmp_path: Path, heeded: slice) -> None:
+    held = [patient(one) for one in PEOPLE]
+    for code, many in (("ck", 2), ("ldh", 1), ("mmt", 1)):
+        coded = {"code": {"coding": [{"system": "urn:x", "code": code}]}}
+        held += [observation(f"{code}-{n}", "p1") | coded for n in range(many)]
+    server = FakeFhir(held)
+    server.heeded, server.list_names = heeded, {"code"}
+    asked = {"Observation": ("urn:x|ck", "urn:x|ldh")}
+    report = Study(tmp_path / "study", TOML, codes=asked).pull(server)
+    problems = [line for line in report.problems if "the server heeds only some of several codes" in line]
+    assert (report.complete, len(problems)) == ((True, 0) if heeded == slice(None) else (False, 1))

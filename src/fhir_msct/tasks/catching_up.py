@@ -35,6 +35,8 @@ _LISTED = (proofs.IN_DOUBT, AGAIN, AGAIN_UNBOUNDED, "listing")
 CONFIRMED = 3
 """Resources of one type that are read before it is believed that what is not listed is gone."""
 
+_CODES_LEFT_OUT = 'the server heeds only some of several codes: set [pull] scope = "types"'
+
 _UNLISTED = "the server gives what it does not list"
 
 _NO_COUNT = "the server does not say how many there are"
@@ -79,6 +81,9 @@ class CatchingUp:
         for proof in proofs.proofs(self._run):
             if proof.how in (AGAIN, AGAIN_UNBOUNDED):
                 self._judge(proof)
+        for proof in proofs.proofs(self._run) if self._wanted.codes else ():
+            if not all(lists.codes_heeded(self._proving.count, one) for one in self._by_id(proof.type)[:1]):
+                self._prove(proof, None, proof.how, _CODES_LEFT_OUT)
 
     def _take_apart_unless_heeded(self) -> None:
         run, proving = self._run, self._proving

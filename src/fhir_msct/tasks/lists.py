@@ -40,6 +40,15 @@ def all_heeded(
     return bool(known) or all(_nobody_has_any(proving.count, windows(type_)) for type_ in silent)
 
 
+def codes_heeded(count: Count, window: Window) -> bool:
+    """Whether as many have one of the codes asked for whatever the order in which they are asked for.
+
+    Asked twice, as something may come between two counts. Raises what a count raises.
+    """
+    turned = msgspec.structs.replace(window, codes=window.codes[::-1])
+    return len(window.codes) < 2 or any(count(window) == count(turned) for _ in range(2))
+
+
 def _met(run: Run, proving: Proving, base_url: str, type_: str) -> frozenset[str]:
     """The patients of whom something came; of a run that was interrupted, also before that."""
     met = proving.gauge.met(type_)
@@ -52,19 +61,20 @@ def _met(run: Run, proving: Proving, base_url: str, type_: str) -> frozenset[str
 def _is_heeded(count: Count, window: Window, met: Collection[str]) -> bool:
     """Whether a list is heeded to its end, given the patients of whom something came.
 
-    Those of whom nothing came have to have nothing; and a list has to count the same with them before the
-    others and behind them: a server that leaves out what is last, or first, would miss some of those who
-    have something. Asked twice, as something may come between two counts.
+    Those of whom nothing came (else one half) and the others are counted apart, and together in both orders:
+    a server that leaves out what is last, or first, misses some of those who have something. Of those of whom
+    nothing came there has to be nothing. Asked twice, as something may come between two counts.
     """
-    with_some = tuple(id_ for id_ in window.patients if id_ in met)
     without = tuple(id_ for id_ in window.patients if id_ not in met)
-    before, behind = (*without, *with_some), (*with_some, *without) if without else with_some[::-1]
+    some = tuple(id_ for id_ in window.patients if id_ in met)
+    one, other = (without, some) if without else (some[: len(some) // 2], some[len(some) // 2 :])
     for _ in range(2):
-        none = count(_of(window, without)) if without else 0
-        counts = count(_of(window, before)), count(_of(window, behind))
-        if none is None or None in counts:
+        counts = [count(_of(window, ids)) for ids in (one, other, one + other, other + one)]
+        known = [number for number in counts if number is not None]
+        if len(known) < len(counts):
             return True  # no list is proved by its count then, this one or any other
-        if none == 0 and counts[0] == counts[1] != 0:
+        of_one, of_other, together, turned = known
+        if of_one + of_other == together == turned and of_other and bool(of_one) != bool(without):
             return True
     return False
 
