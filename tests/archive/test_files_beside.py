@@ -104,7 +104,7 @@ def test_pages_under_other_names_are_everything_when_they_hold_the_total_and_the
 def test_a_last_page_alone_does_not_stand_for_one_in_the_middle(files: Files) -> None:
     files.page("1.json", ["o1", "o2"], this=FIRST, following=SECOND, total=5)
     files.page("3.json", ["o5"], this=f"{BASE}?page=3", total=5)
-    assert files.pull().problems == (NEXT,)
+    assert files.pull().problems == (NEXT, "3.json is of a search that finds 5, and 1 of them are there")
 
 
 def test_another_search_of_the_same_total_stands_for_none(files: Files) -> None:
@@ -119,22 +119,53 @@ def test_the_same_page_twice_stands_for_none(files: Files) -> None:
     for name in ("1.json", "copy of 1.json"):
         files.page(name, ["o1", "o2"], this=FIRST, following=SECOND, total=4)
     files.page("other.json", [], this=f"{BASE}/Observation?patient=p2", total=4)
-    assert files.pull().problems == (NEXT, NEXT.replace("1.json", "copy of 1.json"))
+    assert files.pull().problems == (NEXT,)
 
 
 def test_pages_in_a_bundle_in_lines_and_of_a_history_are_missed_too(files: Files) -> None:
-    first = page(["o1", "o2"], this=FIRST, following=SECOND)
-    entry = {"resource": first, "response": {"status": "200"}}
-    files.lines("lines.ndjson", first)
+    entry = {"resource": page(["o1"], this=f"{FIRST}&1", following=SECOND), "response": {"status": "200"}}
+    files.lines("lines.ndjson", page(["o2"], this=f"{FIRST}&2", following=SECOND))
     (files.export / "batch.json").write_text(
         json.dumps({"resourceType": "Bundle", "type": "batch-response", "entry": [entry]})
     )
-    files.page("history.json", ["o1", "o2"], this=FIRST, following=SECOND, kind="history")
+    files.page("history.json", ["o3"], this=f"{FIRST}&3", following=SECOND, kind="history")
     assert [problem.partition(" is a page")[0] for problem in files.pull().problems] == [
         "batch.json",
         "history.json",
         "lines.ndjson",
     ]
+
+
+def test_a_first_page_that_is_missing_is_missed_as_well(files: Files) -> None:
+    files.page("3.json", ["o5"], this=f"{BASE}?page=3", total=5)
+    assert files.pull().problems == ("3.json is of a search that finds 5, and 1 of them are there",)
+    files.page("2.json", ["o3", "o4"], this=SECOND, following=f"{BASE}?page=3", total=None)
+    assert not files.pull().complete
+    files.page("1.json", ["o1", "o2"], this=FIRST, following=SECOND, total=None)
+    assert files.pull().complete, "a total may be told with the last page only"
+
+
+def test_a_page_that_names_the_one_before_it_wants_it(files: Files) -> None:
+    last = page(["o3"], this=SECOND, total=None)
+    last["link"].append({"relation": "previous", "url": FIRST})
+    (files.export / "2.json").write_text(json.dumps(last))
+    assert files.pull().problems == (NEXT.replace("1.json", "2.json").replace("after", "before"),)
+    files.page("1.json", ["o1", "o2"], this=FIRST, following=SECOND, total=None)
+    assert files.pull().complete
+
+
+def test_a_search_that_was_saved_twice_is_one(files: Files) -> None:
+    for name in ("a", "b"):
+        files.page(f"{name}1.json", ["o1", "o2"], this=FIRST, following=SECOND)
+        files.page(f"{name}2.json", ["o3"], this=f"{BASE}?another=spelling")
+    assert files.pull().complete
+
+
+def test_deletions_alone_are_an_export_too(files: Files) -> None:
+    (files.export / "patients.ndjson").unlink()
+    entry = {"request": {"method": "DELETE", "url": "Observation/o1"}}
+    files.lines("deleted.ndjson", {"resourceType": "Bundle", "type": "transaction", "entry": [entry]})
+    assert files.pull().complete
 
 
 def test_of_many_missing_pages_the_first_are_named(files: Files) -> None:
@@ -220,6 +251,22 @@ def test_two_manifests_want_the_files_of_both_and_one_that_is_there_twice_those_
     assert files.pull().complete
     files.manifest(listed("Observation", 2, "b"), name="other.json")
     assert not files.pull().complete
+
+
+def test_a_manifest_that_was_fetched_twice_has_other_signatures_and_the_same_files(files: Files) -> None:
+    observed(files, "first observations.ndjson", "o1", "o2")
+    for number in range(2):
+        one = listed("Observation", 2, "first%20observations.ndjson")
+        files.manifest(one | {"url": f"{one['url']}?sig={number}"}, name=f"manifest-{number}.json")
+    assert files.pull().complete
+
+
+def test_two_files_of_one_name_are_two(files: Files) -> None:
+    files.manifest(*(listed("Observation", name=f"{part}/Observation.ndjson") for part in (1, 2)))
+    observed(files, "Observation.ndjson", "o1")
+    assert files.pull().problems == (
+        "manifest.json lists a file of Observation, and there is none of its name",
+    )
 
 
 def test_a_part_of_a_manifest_that_is_not_there_is_missed(files: Files) -> None:

@@ -56,8 +56,10 @@ def content(study: Study) -> list[Any]:
 
 
 def searched(study: Study) -> set[str]:
-    """The types whose resources were searched for, not only counted."""
-    pages = [one for one in study.requests if "_count=" in one and "_summary" not in one]
+    """The types whose resources were searched for, not only counted or listed."""
+    pages = [
+        one for one in study.requests if "_count=" in one and "_summary" not in one and "_elements" not in one
+    ]
     return {one.removeprefix("GET /fhir/").partition("?")[0] for one in pages if "_getpages" not in one}
 
 

@@ -52,7 +52,8 @@ def test_the_second_pull_brings_only_what_is_new(study: Study) -> None:
     assert report.since is not None
     counts = {one.type: (one.received, one.stored_new, one.counted, one.held) for one in report.types}
     assert counts["Observation"][1:] == (2, 26, 26)
-    assert all("_lastUpdated=ge" in one or "_summary=count" in one for one in study.requests[1:])
+    said = ("_lastUpdated=ge", "_summary=count", "_elements=id")
+    assert all(any(part in one for part in said) for one in study.requests[1:])
     assert study.bodies() == study.held()
 
 
@@ -61,7 +62,11 @@ def test_nothing_new_is_little_to_ask(study: Study) -> None:
     study.clock.later(days=1)
     report = study.pull()
     assert report.complete and report.held == 28
-    assert len([one for one in study.requests if "_summary" not in one]) == 1 + 3
+    pages = [one for one in study.requests if "_summary" not in one]
+    assert len(pages) == 1 + 3 + 2
+    assert sum("_elements=id" in one for one in pages) == 2, (
+        "whether one patient has the same by id and by address"
+    )
     assert study.bodies() == study.held()
 
 

@@ -122,10 +122,14 @@ def is_apart(run: Run) -> bool:
     )
 
 
-def was_apart(run: Run) -> bool:
-    """Whether each was asked for alone in the run that this one goes on from."""
-    sql = "select 1 from run join apart on apart.run = run.basis where run.id = ?"
-    return run.archive.connection.execute(sql, (run.number,)).fetchone() is not None
+def was_apart(run: Run) -> bool | None:
+    """Whether each was asked for alone in the run that this one goes on from; None where there is none."""
+    sql = (
+        "select apart.run is not null from run left join apart on apart.run = run.basis "
+        "where run.id = ? and run.basis is not null"
+    )
+    row = run.archive.connection.execute(sql, (run.number,)).fetchone()
+    return None if row is None else bool(row[0])
 
 
 def take_apart(run: Run) -> None:
@@ -140,17 +144,23 @@ def take_apart(run: Run) -> None:
             run.open(Asked(type_, (one,), lo, hi, bool(whole)) for one in json.loads(patients))
 
 
-def listed(run: Run) -> frozenset[str]:
-    """The types of which several patients were asked for at once, and everything."""
+def asked_whole(run: Run) -> tuple[str, ...]:
+    """The types beside the patients of which everything is asked for, whatever brings it."""
+    sql = "select type from asked where run = ? and since = '' and type <> 'Patient' order by type"
+    return tuple(type_ for (type_,) in run.archive.connection.execute(sql, (run.number,)))
+
+
+def bodies_of(run: Run, type_: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """What is here under some keys, as it came."""
     sql = (
-        "select distinct type from window where run = ? and type <> 'Patient' and lo = '' "
-        "and json_array_length(patients) > 1"
+        "select key, body from resource where type = ? and state = 'current' and body is not null "
+        "and key in (select value from json_each(?)) order by key"
     )
-    return frozenset(type_ for (type_,) in run.archive.connection.execute(sql, (run.number,)))
+    return iter(run.archive.connection.execute(sql, (type_, json.dumps(list(keys)))).fetchall())
 
 
 def bodies(run: Run, type_: str) -> Iterator[bytes]:
-    """What a run has brought of a type by searches, as it came."""
+    """What a run has brought of a type, as it came."""
     sql = "select body from resource where seen = ? and type = ? and body is not null and deleted = 0"
     return (body for (body,) in run.archive.connection.execute(sql, (run.number, type_)))
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -26,18 +26,19 @@ _LOOKS = frozenset({"_format", "_pretty"})
 
 
 class Page(Struct, frozen=True):
-    """A page of a search or a history: which one it is, which follows, and what it holds."""
+    """A page of a search or a history: which one it is, what is before and after it, and what it holds."""
 
     file: str
     this: _Address | None
+    preceding: _Address | None
     following: _Address | None
     total: int | None
     matches: frozenset[str]
 
     @property
-    def is_whole(self) -> bool:
-        """Whether it is all of its search."""
-        return self.following is None and len(self.matches) == self.total
+    def addresses(self) -> list[_Address]:
+        """Its own and those of its neighbours, as far as it says them."""
+        return [one for one in (self.this, self.preceding, self.following) if one is not None]
 
 
 class Listed(Struct, frozen=True):
@@ -53,6 +54,7 @@ class Manifest(Struct, frozen=True):
     """The manifest of an export, or of a part of one."""
 
     file: str
+    time: str
     files: tuple[Listed, ...]
     has_next: bool
     has_errors: bool
@@ -68,13 +70,16 @@ def page(file: str, cut: bundles.Bundle) -> Page | None:
     """
     if cut.type not in ("searchset", "history"):
         return None
+    before = cut.links.get("previous", cut.links.get("prev"))
+    named = cut.type == "searchset"  # in a history every version of a resource has the same address
     return Page(
         file,
         _address(cut.links.get("self")),
+        _address(before),
         _address(cut.links.get("next")),
         cut.total,
         frozenset(
-            entry.full_url or sha256(entry.body or b"").hexdigest()
+            (entry.full_url if named else None) or sha256(entry.body or b"").hexdigest()
             for entry in cut.entries
             if entry.mode in (None, "match")
         ),
@@ -95,15 +100,15 @@ def manifest(file: str, body: bytes) -> Manifest | None:
     files = [one for key in ("output", "deleted") for one in _listed(file, tree.get(key))]
     following = [one for one in objects(tree.get("link")) if one.get("relation") == "next"]
     errors = objects(tree.get("error")) + objects(tree.get("outcome"))
-    return Manifest(file, tuple(files), bool(following), bool(errors))
+    return Manifest(file, str(tree["transactionTime"]), tuple(files), bool(following), bool(errors))
 
 
 def _listed(file: str, value: Any) -> Iterator[Listed]:
     for one in objects(value):
         url, type_, count = one.get("url"), one.get("type"), one.get("count")
         if isinstance(url, str) and isinstance(type_, str) and _TYPE.fullmatch(type_):
-            counted = isinstance(count, int) and not isinstance(count, bool)
-            yield Listed(file, url, type_, count if counted else None)
+            is_counted = isinstance(count, int) and not isinstance(count, bool) and count >= 0
+            yield Listed(file, url, type_, count if is_counted else None)
 
 
 def _address(url: str | None) -> _Address | None:
@@ -118,60 +123,105 @@ def _address(url: str | None) -> _Address | None:
     return parts.path.rstrip("/"), tuple(sorted(one for one in query if one[0] not in _LOOKS))
 
 
-def missing_pages(pages: Collection[Page]) -> Iterator[str]:
-    """The pages whose next one is not there, in sentences.
+def missing_pages(pages: Iterable[Page]) -> Iterator[str]:
+    """The pages before or after which one is not there, and searches that find more, in sentences.
 
-    It is there where a file says that it is that one. Servers may write one address in two ways: it also
-    is where the pages that state one total, those that are whole by themselves aside, hold as many
+    A page is there where a file says that it is that one. Servers may write one address in two ways: it
+    also is where the chains of pages that state one total, those that are whole aside, hold as many
     different matches as their searches, of which each has one last page.
     """
-    here = {one.this for one in pages}
-    parts = defaultdict[int | None, list[Page]](list)
-    for one in pages:
-        if not one.is_whole:
-            parts[one.total].append(one)
-    for one in pages:
-        if one.following is None or one.following in here:
+    parted = defaultdict[int | None, list[list[Page]]](list)
+    for chain in _chains(pages):
+        total = max((one.total for one in chain if one.total is not None), default=None)
+        if [*_without_neighbour(chain)] or _matches(chain) < (total or 0):
+            parted[total].append(chain)
+    for total, chains in parted.items():
+        every = [one for chain in chains for one in chain]
+        ends = sum(one.following is None for one in every)
+        if total is not None and ends and _matches(every) == total * ends:
             continue
-        lasts = sum(other.following is None for other in parts[one.total])
-        matches = frozenset[str]().union(*(other.matches for other in parts[one.total]))
-        if one.total is None or not lasts or len(matches) != one.total * lasts:
-            yield f"{one.file} is a page of a search, and the page after it is not there"
+        for chain in chains:
+            found = (
+                f"{chain[0].file} is of a search that finds {total}, and {_matches(chain)} of them are there"
+            )
+            yield from [*_without_neighbour(chain)] or ([found] if _matches(chain) else [])
+
+
+def _chains(pages: Iterable[Page]) -> Iterator[list[Page]]:
+    """Pages that name each other, each page once, in the order in which they came."""
+    known: dict[Page, Page] = {}
+    for one in pages:
+        known.setdefault(msgspec.structs.replace(one, file=""), one)
+    chain_of: dict[_Address, list[Page]] = {}
+    chains: dict[int, list[Page]] = {}
+    for one in known.values():
+        chain = [one]
+        for address in one.addresses:
+            other = chain_of.get(address, chain)
+            if other is not chain:
+                chains.pop(id(other), None)
+                chain = other + chain
+        chain_of |= {address: chain for page_ in chain for address in page_.addresses}
+        chains[id(chain)] = chain
+    yield from chains.values()
+
+
+def _matches(pages: Iterable[Page]) -> int:
+    return len(frozenset[str]().union(*(one.matches for one in pages)))
+
+
+def _without_neighbour(chain: Collection[Page]) -> Iterator[str]:
+    here = {one.this for one in chain}
+    for one in chain:
+        for which, neighbour in (("before", one.preceding), ("after", one.following)):
+            if neighbour is not None and neighbour not in here:
+                yield f"{one.file} is a page of a search, and the page {which} it is not there"
 
 
 def missing_files(
-    manifests: Collection[Manifest], names: Iterable[str], came: Mapping[str, int], wanted: Collection[str]
+    manifests: Iterable[Manifest], names: Iterable[str], came: Mapping[str, int], wanted: Collection[str]
 ) -> Iterator[str]:
     """What manifests list of the types that are wanted, and is not there, in sentences.
 
-    `names`: of the files; `came`: resources of each type in them. Where a file that is listed is there
-    under its own name, every one of them has to be; else types are held against what is counted of them.
+    `names`: of the files; `came`: resources of each type in them. Where a file that a manifest lists is
+    there under its own name, every one of that manifest has to be; else types are held against what is
+    counted of them.
     """
-    listed = {one.url: one for manifest in manifests for one in manifest.files}.values()
-    here = {PurePosixPath(name).name.removesuffix(".gz") for name in names}
-    named = {one.url: PurePosixPath(_path(one.url)).name.removesuffix(".gz") for one in listed}
-    under_their_names = not here.isdisjoint(named.values())
-    counted, by_type = Counter[str](), dict[str, Listed]()
-    for one in listed:
-        counted[one.type] += one.count or 0
-        by_type.setdefault(one.type, one)
-        if under_their_names and named[one.url] not in here and one.type in {*wanted, "Bundle"}:
-            yield f"{one.file} lists a file of {one.type}, and there is none of its name"
-    for type_, one in by_type.items():
-        number = came.get(type_, 0)
-        if type_ not in wanted:
-            continue
-        if number < counted[type_]:
-            yield f"{one.file} counts {counted[type_]} {type_}, and {number} are there"
-        elif not number and not counted[type_] and one.count is None and not under_their_names:
-            yield f"{one.file} lists a file of {type_}, and there is none"
-    if manifests and all(one.has_next for one in manifests):
-        yield f"{next(iter(manifests)).file} names a further part of its manifest, and it is not there"
+    once = {_content(one): one for one in manifests}.values()
+    here = Counter(_plain(name) for name in names)
+    counted, first = Counter[str](), dict[str, Listed]()
+    for manifest in once:
+        named = Counter(map(_name, manifest.files))
+        kept = not here.keys().isdisjoint(named)
+        for one in manifest.files:
+            counted[one.type] += one.count or 0
+            if not kept and one.count is None:
+                first.setdefault(one.type, one)
+            if one.type in {*wanted, "Bundle"} and kept and here[_name(one)] < named[_name(one)]:
+                yield f"{one.file} lists a file of {one.type}, and there is none of its name"
+                break
+    files = {one.type: one.file for manifest in once for one in manifest.files}
+    for type_ in sorted(files.keys() & {*wanted}):
+        if came.get(type_, 0) < counted[type_]:
+            yield f"{files[type_]} counts {counted[type_]} {type_}, and {came.get(type_, 0)} are there"
+        elif type_ in first and not came.get(type_, 0):
+            yield f"{files[type_]} lists a file of {type_}, and there is none"
+    if once and all(one.has_next for one in once):
+        yield f"{next(iter(once)).file} names a further part of its manifest, and it is not there"
 
 
-def _path(url: str) -> str:
-    """The path of an address; of what is none, all of it."""
+def _content(one: Manifest) -> tuple[object, ...]:
+    """What a manifest says however often it was asked for: each time its addresses may be signed anew."""
+    return one.time, one.has_next, *((_name(file), file.type, file.count) for file in one.files)
+
+
+def _name(one: Listed) -> str:
+    """The name that a listed file has if it is saved under its own."""
     try:
-        return urlsplit(url).path
+        return _plain(unquote(urlsplit(one.url).path))
     except ValueError:
-        return url
+        return one.url
+
+
+def _plain(path: str) -> str:
+    return PurePosixPath(path).name.removesuffix(".gz")

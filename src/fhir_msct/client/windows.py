@@ -183,8 +183,6 @@ class Gauge:
     def __init__(self, cohort: Iterable[str], base_url: str) -> None:
         self._cohort, self._base = frozenset(cohort), base_url
         self._met: dict[tuple[str, tuple[str, ...]], set[str]] = {}
-        self.whole_lists: set[str] = set()
-        """Types of which one search for several patients has brought something of each of them."""
 
     def outside(self, window: Window, found: Resource) -> Outside | None:
         """What is wrong with a resource that came in this window; None where it belongs."""
@@ -199,19 +197,17 @@ class Gauge:
         owner = patient_of(found.body, self._base)
         if owner is not None and owner not in self._cohort:
             return "cohort"
-        if owner is not None and len(window.patients) > 1 and window.type not in self.whole_lists:
-            self._meet(owner, window)
+        if owner is not None and len(window.patients) > 1:
+            self._met.setdefault((window.type, window.patients), set()).add(owner)
         return "codes" if window.codes and not set(window.codes) & _tokens(found) else ""
 
     def met(self, type_: str) -> frozenset[str]:
         """The patients of whom a search for several has brought something of a type."""
         return frozenset(id_ for (kind, _), ids in list(self._met.items()) if kind == type_ for id_ in ids)
 
-    def _meet(self, owner: str, window: Window) -> None:
-        met = self._met.setdefault((window.type, window.patients), set())
-        met.add(owner)
-        if met.issuperset(window.patients):
-            self.whole_lists.add(window.type)
+    def has_met_all(self, window: Window) -> bool:
+        """Whether the search of this window has brought something of each of several patients."""
+        return self._met.get((window.type, window.patients), frozenset()) >= {*window.patients}
 
 
 class _Owner(Struct, gc=False):

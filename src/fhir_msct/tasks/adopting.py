@@ -16,9 +16,11 @@ from fhir_msct.tasks.batches import batches
 
 
 class Taken(Struct):
-    """What came of files: how many resources of each type, and what they say of others beside them."""
+    """What came of files: how many resources, and what they say of others beside them."""
 
+    kept: int
     came: Counter[str]
+    """Resources of each type, those that are only deleted left out."""
     pages: list[Page]
     manifests: list[Manifest]
 
@@ -31,7 +33,7 @@ def take_in(
     `wanted`: the types that a study needs; of others a manifest may list more than is there.
     """
     run.restart()
-    taken = Taken(Counter(), [], [])
+    taken = Taken(0, Counter(), [], [])
     files = sources(folder)
     for source in files:
         say(f"reading {source.name}")
@@ -49,7 +51,7 @@ def take_in(
         for one in taken.manifests
         if one.has_errors
     ]
-    if not taken.came:
+    if not taken.kept:
         missing.append(f"{folder} holds no FHIR resource in {len(files)} files")
     return missing, notes
 
@@ -68,6 +70,7 @@ def _keep(run: Run, found: Iterable[Found], file: int | None, taken: Taken) -> N
         resources = [item for item in batch if isinstance(item, Resource)]
         run.lines(resources, [_quarantined(item) for item in batch if isinstance(item, Damage)], file)
         taken.came.update(item.type for item in resources if not item.deleted)
+        taken.kept += len(resources)
         taken.pages += [item for item in batch if isinstance(item, Page)]
         taken.manifests += [item for item in batch if isinstance(item, Manifest)]
 

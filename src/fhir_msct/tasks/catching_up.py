@@ -17,11 +17,11 @@ from fhir_msct.archive.runs import Asked, Run
 from fhir_msct.client.cohort import gathered
 from fhir_msct.client.failures import Declined, Unusable
 from fhir_msct.client.rest import Client
-from fhir_msct.client.windows import Window, history_supported, since_supported, windows
+from fhir_msct.client.windows import Gauge, Window, history_supported, patient_of, since_supported, windows
 from fhir_msct.plan import Wanted
 from fhir_msct.tasks import lists
 from fhir_msct.tasks.hidden import Hidden
-from fhir_msct.tasks.proving import Proving
+from fhir_msct.tasks.proving import STOPS, Proving
 
 MOST_HISTORIES = 200
 """Resources of one type whose history is asked for; what else is no longer listed is taken as gone."""
@@ -32,8 +32,8 @@ AGAIN, AGAIN_UNBOUNDED = "again", "again, without a bound"
 _LISTED = (proofs.IN_DOUBT, AGAIN, AGAIN_UNBOUNDED, "listing")
 """How a type is known of which equal counts prove nothing (any more): an interrupted run knew better."""
 
-CONFIRMED = 3
-"""Resources of one type that are read before it is believed that what is not listed is gone."""
+CONFIRMED = 25
+"""Patients of whom one resource of a type is read before it is believed that what is not listed is gone."""
 
 _CODES_LEFT_OUT = 'the server heeds only some of several codes: set [pull] scope = "types"'
 
@@ -87,7 +87,9 @@ class CatchingUp:
 
     def _take_apart_unless_heeded(self) -> None:
         run, proving = self._run, self._proving
-        if proofs.is_apart(run) or lists.all_heeded(run, proving, self._client.base_url, self._by_id):
+        if proofs.is_apart(run) or proofs.was_apart(run) is not None:
+            return  # it is known, of this run or from the one before
+        if lists.all_heeded(run, proving, self._client.base_url, self._by_id):
             return
         self._take_apart()
         proving.work()
@@ -121,7 +123,15 @@ class CatchingUp:
         return asked
 
     def _whole(self) -> list[Asked]:
-        """The windows that have to be read once more, since what is here is not what the server counts."""
+        """The windows that have to be read once more, since what is here is not what the server counts.
+
+        Where lists turn out not to be heeded, what was counted by them before is counted anew.
+        """
+        apart = proofs.is_apart(self._run)
+        again = self._differing()
+        return again if proofs.is_apart(self._run) == apart else self._differing()
+
+    def _differing(self) -> list[Asked]:
         again, moved = list[Asked](), proofs.read_again(self._run) | proofs.shaken(self._run)
         for proof in proofs.proofs(self._run):
             if proof.since and proof.newest and not self._minds(proof):
@@ -201,7 +211,7 @@ class CatchingUp:
             if not found <= here:
                 again.append(Asked(chunk.type, chunk.patients))
         gone = here - listed
-        if self._is_still_there(proof.type, sorted(gone)[:CONFIRMED]):
+        if self._is_still_there(proof.type, gone):
             if len(self._run.patients) > 1 and not proofs.is_apart(self._run):
                 self._take_apart()
                 return self._held_against(proof)
@@ -218,14 +228,24 @@ class CatchingUp:
         return again
 
     def _is_still_there(self, type_: str, gone: Iterable[str]) -> bool:
-        """Whether the server gives what it does not list, and it is still what was asked for."""
-        asked = Window(type=type_, patients=self._run.patients, codes=self._wanted.codes.get(type_, ()))
-        for id_ in gone:
+        """Whether the server gives what it does not list, and it is what was asked for, as far as is known.
+
+        One of each patient is read: a server may list what is of one, and not what is of another.
+        """
+        base, cohort = self._client.base_url, frozenset(self._run.patients)
+        asked = Window(type=type_, patients=(), codes=self._wanted.codes.get(type_, ()))
+        one_of = {patient_of(body, base): key for key, body in proofs.bodies_of(self._run, type_, gone)}
+        for key in sorted(one_of.values())[:CONFIRMED]:
             try:
-                found = self._client.read(type_, id_)
-            except (Declined, Unusable):
+                found = self._client.read(type_, key)
+            except Unusable:
                 continue
-            if found is not None and self._proving.gauge.outside(asked, found) is None:
+            except Declined as error:
+                if error.status == STOPS or error.status >= 500:
+                    raise
+                continue
+            owner = found and (found.id if type_ == "Patient" else patient_of(found.body, base))
+            if found and owner in cohort and Gauge(cohort, base).outside(asked, found) is None:
                 return True
         return False
 

@@ -10,7 +10,7 @@ import msgspec
 
 from fhir_msct.archive import proofs
 from fhir_msct.archive.runs import Run
-from fhir_msct.client.windows import Window, patient_of
+from fhir_msct.client.windows import TRIES, Window, patient_of
 from fhir_msct.tasks.proving import Proving
 
 Count = Callable[[Window], int | None]
@@ -26,18 +26,27 @@ def all_heeded(
 
     `windows` gives those of a type. Raises what a count raises.
     """
-    types = proofs.listed(run)
-    known, silent = types & proving.gauge.whole_lists, list[str]()
-    for type_ in sorted(types - known):
-        met = _met(run, proving, base_url, type_)
-        fullest = max(windows(type_), key=lambda one: len(met.intersection(one.patients)))
+    types, known = proofs.asked_whole(run) if len(run.patients) > 1 else (), False
+    for type_ in types:
+        longest = _longest(windows(type_))
+        if any(proving.gauge.has_met_all(one) for one in longest):
+            known = True
+            continue
+        fullest, met = _fullest(longest, run, proving, base_url)
         if met.isdisjoint(fullest.patients):
-            silent.append(type_)
+            if any(proving.count(_of(one, one.patients[::-1])) for one in windows(type_)):
+                return False
         elif _is_heeded(proving.count, fullest, met):
-            known |= {type_}
+            known = True
         else:
             return False
-    return bool(known) or all(_nobody_has_any(proving.count, windows(type_)) for type_ in silent)
+    return known or all(_nobody_has_any(proving.count, windows(type_)) for type_ in types)
+
+
+def _longest(windows: Collection[Window]) -> list[Window]:
+    """The windows of the most patients: that a short list is heeded says nothing of a longer one."""
+    most = max(len(one.patients) for one in windows)
+    return [one for one in windows if len(one.patients) == most]
 
 
 def codes_heeded(count: Count, window: Window) -> bool:
@@ -49,32 +58,44 @@ def codes_heeded(count: Count, window: Window) -> bool:
     return len(window.codes) < 2 or any(count(window) == count(turned) for _ in range(2))
 
 
-def _met(run: Run, proving: Proving, base_url: str, type_: str) -> frozenset[str]:
-    """The patients of whom something came; of a run that was interrupted, also before that."""
-    met = proving.gauge.met(type_)
-    if not run.resumed:
-        return met
-    named = (patient_of(body, base_url) for body in proofs.bodies(run, type_))
-    return met | {id_ for id_ in named if id_}
+def _fullest(
+    longest: Sequence[Window], run: Run, proving: Proving, base_url: str
+) -> tuple[Window, frozenset[str]]:
+    """The window of whose patients the most are known to have something, and who these are.
+
+    What a search for several has brought says so; where none has, or not in this process, all that is here
+    of a type is looked through for the patients of one window.
+    """
+    met = proving.gauge.met(longest[0].type)
+    fullest = max(longest, key=lambda one: len(met.intersection(one.patients)))
+    if met and not run.resumed:
+        return fullest, met
+    found, wanted = set(met), set(fullest.patients)
+    for body in proofs.bodies(run, fullest.type):
+        if (owner := patient_of(body, base_url)) is not None:
+            found.add(owner)
+            if found >= wanted:
+                break
+    return fullest, frozenset(found)
 
 
 def _is_heeded(count: Count, window: Window, met: Collection[str]) -> bool:
     """Whether a list is heeded to its end, given the patients of whom something came.
 
     Those of whom nothing came (else one half) and the others are counted apart, and together in both orders:
-    a server that leaves out what is last, or first, misses some of those who have something. Of those of whom
-    nothing came there has to be nothing. Asked twice, as something may come between two counts.
+    a server that leaves out what is last, or first, misses some of those who have something, and counts less
+    than the sum. Asked again, as something may come or go between two counts.
     """
     without = tuple(id_ for id_ in window.patients if id_ not in met)
     some = tuple(id_ for id_ in window.patients if id_ in met)
     one, other = (without, some) if without else (some[: len(some) // 2], some[len(some) // 2 :])
-    for _ in range(2):
+    for _ in range(TRIES):
         counts = [count(_of(window, ids)) for ids in (one, other, one + other, other + one)]
         known = [number for number in counts if number is not None]
         if len(known) < len(counts):
             return True  # no list is proved by its count then, this one or any other
         of_one, of_other, together, turned = known
-        if of_one + of_other == together == turned and of_other and bool(of_one) != bool(without):
+        if together >= of_one + of_other <= turned:
             return True
     return False
 
