@@ -33,12 +33,12 @@ def all_heeded(
             known = True
             continue
         fullest, met = _fullest(longest, run, proving, base_url)
-        if met.isdisjoint(fullest.patients):
-            if any(proving.count(_of(one, one.patients[::-1])) for one in windows(type_)):
-                return False
-        elif _is_heeded(proving.count, fullest, met):
-            known = True
+        heeded = None if met.isdisjoint(fullest.patients) else _is_heeded(proving.count, fullest, met)
+        if heeded is None:  # nobody of them is known to have anything
+            heeded = not any(proving.count(_of(one, one.patients[::-1])) for one in windows(type_))
         else:
+            known = known or heeded
+        if not heeded:
             return False
     return known or all(_nobody_has_any(proving.count, windows(type_)) for type_ in types)
 
@@ -79,8 +79,8 @@ def _fullest(
     return fullest, frozenset(found)
 
 
-def _is_heeded(count: Count, window: Window, met: Collection[str]) -> bool:
-    """Whether a list is heeded to its end, given the patients of whom something came.
+def _is_heeded(count: Count, window: Window, met: Collection[str]) -> bool | None:
+    """Whether a list is heeded to its end, given the patients of whom something came; None if that is gone.
 
     Those of whom nothing came (else one half) and the others are counted apart, and together in both orders:
     a server that leaves out what is last, or first, misses some of those who have something, and counts less
@@ -95,6 +95,8 @@ def _is_heeded(count: Count, window: Window, met: Collection[str]) -> bool:
         if len(known) < len(counts):
             return True  # no list is proved by its count then, this one or any other
         of_one, of_other, together, turned = known
+        if not of_other:
+            return None
         if together >= of_one + of_other <= turned:
             return True
     return False
