@@ -661,9 +661,9 @@ def test_a_plan_says_what_would_be_sent_and_sends_nothing(study: Study, tmp_path
         f"GET {BASE}/metadata",
         f"GET {BASE}/Patient?_id=p1,p2,p3&_count=10  (and its pages; counted before and after)",
         f"GET {BASE}/Observation?patient=p1,p2,p3&_count=10  (and its pages; counted before and after)",
-        "    and counted a few times by the patients' addresses (http://.../Patient/id), and in other orders",
+        "    and counted a few times in other orders, and by the patients' addresses",
         f"GET {BASE}/Procedure?patient=p1,p2,p3&_count=10  (and its pages; counted before and after)",
-        "    and counted a few times by the patients' addresses (http://.../Patient/id), and in other orders",
+        "    and counted a few times in other orders, and by the patients' addresses",
         "scopes: system/Patient.rs system/Observation.rs system/Procedure.rs",
     )
     group = Study(tmp_path / "group", TOML.replace('patients = ["p1", "p2", "p3"]', 'group = "g"'))

@@ -275,7 +275,7 @@ def pull_plan(plan: Plan, wanted: Wanted) -> tuple[str, ...]:
         params = window.params(wanted.page_size)
         asked.append(f"GET {base}/{window.type}?{_shown(params)}  (and its pages; counted before and after)")
         if window.type != "Patient":
-            asked.append("    and counted a few times by the patients' addresses (http://.../Patient/id), and in other orders")
+            asked.append("    and counted a few times in other orders, and by the patients' addresses")
     return (*asked, f"scopes: {' '.join(access(wanted).scopes(v2=True))}")
 
 
