@@ -147,23 +147,25 @@ def missing_pages(pages: Iterable[Page]) -> Iterator[str]:
             yield from [*_without_neighbour(chain)] or ([found] if _matches(chain) else [])
 
 
-def _chains(pages: Iterable[Page]) -> Iterator[list[Page]]:
-    """Pages that name each other, each page once, in the order in which they came."""
+def _chains(pages: Iterable[Page]) -> list[list[Page]]:
+    """Pages that name each other, each page once."""
     known: dict[Page, Page] = {}
     for one in pages:
         known.setdefault(msgspec.structs.replace(one, file=""), one)
+    chains: list[list[Page]] = []
     chain_of: dict[_Address, list[Page]] = {}
-    chains: dict[int, list[Page]] = {}
     for one in known.values():
-        chain = [one]
-        for address in one.addresses:
-            other = chain_of.get(address, chain)
-            if other is not chain:
-                chains.pop(id(other), None)
-                chain = other + chain
-        chain_of |= {address: chain for page_ in chain for address in page_.addresses}
-        chains[id(chain)] = chain
-    yield from chains.values()
+        named = {id(chain): chain for address in one.addresses if (chain := chain_of.get(address))}
+        longest = max(named.values(), key=len, default=[])
+        moved = [one, *(page_ for chain in named.values() if chain is not longest for page_ in chain)]
+        for chain in named.values():
+            if chain is not longest:
+                chain.clear()
+        if not longest:
+            chains.append(longest)
+        longest += moved
+        chain_of |= {address: longest for page_ in moved for address in page_.addresses}
+    return [chain for chain in chains if chain]
 
 
 def _matches(pages: Iterable[Page]) -> int:
