@@ -70,7 +70,10 @@ class TroubleServer(ThreadingHTTPServer):
         """Whether the second page misbehaves this time."""
         self.struck += 1
         now = time.monotonic()
-        self.gap, self._first = (now - self._first if self._first else 0.0), now
+        if self._first is None:
+            self._first = now
+        elif not self.gap:
+            self.gap = now - self._first
         return times is None or self.struck <= times
 
 
