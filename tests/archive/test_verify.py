@@ -353,9 +353,9 @@ def test_what_a_killed_process_had_committed_is_verified_in_its_log(study: Path)
     assert wal.damage(log) == ""
 
 
-@pytest.mark.parametrize("steps", range(1, len(schema.STEPS) + 1))
-def test_an_archive_of_an_older_program_has_no_seals_and_is_sound(tmp_path: Path, steps: int) -> None:
-    place = tmp_path / "archive"
+def archive_of_an_older_program(home: Path, steps: int, *, sealed: bool) -> None:
+    """An archive that has seen so many steps, with one run that has ended."""
+    place = home / "archive"
     place.mkdir(mode=0o700)
     (place / "archive.sqlite").touch(0o600)
     with closing(sqlite3.connect(place / "archive.sqlite", isolation_level=None)) as old:
@@ -364,6 +364,13 @@ def test_an_archive_of_an_older_program_has_no_seals_and_is_sound(tmp_path: Path
             "insert into run (kind, base, config, started, finished, complete) "
             "values ('server', 'b', 'c', 's', 'f', 1)"
         )
+        if sealed:
+            seal_run(old, 1)
+
+
+@pytest.mark.parametrize("steps", range(1, len(schema.STEPS) + 1))
+def test_an_archive_of_an_older_program_has_no_seals_and_is_sound(tmp_path: Path, steps: int) -> None:
+    archive_of_an_older_program(tmp_path, steps, sealed=False)
     assert checked(tmp_path).damaged == ()
     with Archive.open(tmp_path):
         pass
@@ -376,16 +383,7 @@ SEALED_AT = 3
 
 @pytest.mark.parametrize("steps", range(SEALED_AT, len(schema.STEPS) + 1))
 def test_what_was_sealed_by_an_older_program_is_still_whole(tmp_path: Path, steps: int) -> None:
-    place = tmp_path / "archive"
-    place.mkdir(mode=0o700)
-    (place / "archive.sqlite").touch(0o600)
-    with closing(sqlite3.connect(place / "archive.sqlite", isolation_level=None)) as old:
-        schema.migrate(old, place / "archive.sqlite", schema.STEPS[:steps])
-        old.execute(
-            "insert into run (kind, base, config, started, finished, complete) "
-            "values ('server', 'b', 'c', 's', 'f', 1)"
-        )
-        seal_run(old, 1)
+    archive_of_an_older_program(tmp_path, steps, sealed=True)
     with Archive.open(tmp_path) as archive:
         assert archive.connection.execute("pragma user_version").fetchone() == (len(schema.STEPS),)
         assert archive.connection.execute("select seal <> '' from run").fetchone() == (1,)

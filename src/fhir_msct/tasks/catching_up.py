@@ -17,23 +17,18 @@ from fhir_msct.archive.runs import Asked, Run
 from fhir_msct.client.cohort import gathered
 from fhir_msct.client.failures import Declined, Unusable
 from fhir_msct.client.rest import Client
-from fhir_msct.client.windows import Gauge, Window, history_supported, patient_of, since_supported, windows
+from fhir_msct.client.windows import Window, since_supported, windows
 from fhir_msct.plan import Wanted
 from fhir_msct.tasks import lists
+from fhir_msct.tasks.gone import is_still_there, keep_deletions
 from fhir_msct.tasks.hidden import Hidden
-from fhir_msct.tasks.proving import STOPS, Proving
-
-MOST_HISTORIES = 200
-"""Resources of one type whose history is asked for; what else is no longer listed is taken as gone."""
+from fhir_msct.tasks.proving import Proving
 
 AGAIN, AGAIN_UNBOUNDED = "again", "again, without a bound"
 """How a type is to be proved once its windows were read again: by what is older than a bound, or by all."""
 
 _LISTED = (proofs.IN_DOUBT, AGAIN, AGAIN_UNBOUNDED, "listing")
 """How a type is known of which equal counts prove nothing (any more): an interrupted run knew better."""
-
-CONFIRMED = 25
-"""Patients of whom one resource of a type is read before it is believed that what is not listed is gone."""
 
 _CODES_LEFT_OUT = 'the server heeds only some of several codes: set [pull] scope = "types"'
 
@@ -210,8 +205,8 @@ class CatchingUp:
             listed |= found
             if not found <= here:
                 again.append(Asked(chunk.type, chunk.patients))
-        gone = here - listed
-        if self._is_still_there(proof.type, gone):
+        gone, codes = here - listed, self._wanted.codes.get(proof.type, ())
+        if is_still_there(self._client, self._run, self._proving.gauge, proof.type, codes, gone):
             if len(self._run.patients) > 1 and not proofs.is_apart(self._run):
                 self._take_apart()
                 return self._held_against(proof)
@@ -219,44 +214,13 @@ class CatchingUp:
             return []
         if bound and doubtful(gone):
             again += [Asked(chunk.type, chunk.patients, bound, "", False) for chunk in chunks]
-        deleted = self._deletions(proof.type, sorted(gone))
+        deleted = keep_deletions(self._client, self._run, self._capability, proof.type, sorted(gone))
         self._prove(proof, total, again_how if again else "listing", missed=gone)
         if gone:
             self._say(
                 f"{proof.type}: {len(gone)} no longer listed ({deleted} deleted, as their history says)"
             )
         return again
-
-    def _is_still_there(self, type_: str, gone: Iterable[str]) -> bool:
-        """Whether the server gives what it does not list, and it is what was asked for, as far as is known.
-
-        One of each patient is read: a server may list what is of one, and not what is of another.
-        """
-        base, cohort = self._client.base_url, frozenset(self._run.patients)
-        asked = Window(type=type_, patients=(), codes=self._wanted.codes.get(type_, ()))
-        one_of = {patient_of(body, base): key for key, body in proofs.bodies_of(self._run, type_, gone)}
-        for key in sorted(one_of.values())[:CONFIRMED]:
-            try:
-                found = self._client.read(type_, key)
-            except Unusable:
-                continue
-            except Declined as error:
-                if error.status == STOPS or error.status >= 500:
-                    raise
-                continue
-            owner = found and (found.id if type_ == "Patient" else patient_of(found.body, base))
-            if found and owner in cohort and Gauge(cohort, base).outside(asked, found) is None:
-                return True
-        return False
-
-    def _deletions(self, type_: str, gone: list[str]) -> int:
-        """Keeps the deletions that the server's history tells of; their number."""
-        if not history_supported(self._capability, type_):
-            return 0
-        asked = [self._client.deletion(type_, id_) for id_ in gone[:MOST_HISTORIES]]
-        deletions = [found for found in asked if found is not None]
-        self._run.lines(deletions, (), None)
-        return len(deletions)
 
     def _judge(self, proof: Proof) -> None:
         """The last word on a type that was read again: by what is older than the bound, or else by all."""

@@ -28,14 +28,15 @@ def all_heeded(
     """
     types, known = proofs.asked_whole(run) if len(run.patients) > 1 else (), False
     for type_ in types:
-        longest = _longest(windows(type_))
+        every = windows(type_)
+        longest = _longest(every)
         if any(proving.gauge.has_met_all(one) for one in longest):
             known = True
             continue
         fullest, met = _fullest(longest, run, proving, base_url)
         heeded = None if met.isdisjoint(fullest.patients) else _is_heeded(proving.count, fullest, met)
         if heeded is None:  # nobody of them is known to have anything
-            heeded = not any(proving.count(_of(one, one.patients[::-1])) for one in windows(type_))
+            heeded = not any(proving.count(_of(one, one.patients[::-1])) for one in every)
         else:
             known = known or heeded
         if not heeded:
