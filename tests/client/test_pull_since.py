@@ -123,6 +123,20 @@ def test_a_deletion_is_noticed_and_its_history_says_so(study: Study) -> None:
         assert row == ("deleted", "2")
 
 
+def test_each_patient_who_is_no_longer_listed_is_looked_for(study: Study) -> None:
+    study.pull()
+    study.clock.later(days=1)
+    study.delete("Patient", "p3")
+
+    def the_first_alone(request: httpx.Request) -> None:
+        if "_id" in request.url.params:
+            request.url = request.url.copy_set_param("_id", request.url.params["_id"].partition(",")[0])
+
+    report = study.pull(transport=Through(the_first_alone))
+    assert not report.complete
+    assert report.problems == ("the server holds no Patient p3 of the cohort (1 in all)",)
+
+
 def test_what_moved_to_somebody_else_is_noticed(study: Study) -> None:
     study.pull()
     study.clock.later(days=1)

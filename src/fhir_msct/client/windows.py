@@ -39,6 +39,9 @@ SHORTEST = timedelta(seconds=2)
 TRIES = 3
 """How often a window is read before it counts as not provable."""
 
+REMEMBERED = 64
+"""Windows of one type of which it is remembered of whom something came: enough to see if lists are heeded."""
+
 _OWNER = {
     "Patient": ("_id", ""),
     "AdverseEvent": ("subject", "Patient/"),
@@ -178,14 +181,17 @@ def verdict(before: int | None, after: int | None, distinct: int) -> str:
 
 
 class Gauge:
-    """Holds what came against what was asked."""
+    """Holds what came against what was asked, and remembers of whom something came."""
 
     def __init__(self, cohort: Iterable[str], base_url: str) -> None:
         self._cohort, self._base = frozenset(cohort), base_url
-        self._met: dict[tuple[str, tuple[str, ...]], set[str]] = {}
+        self._met: dict[str, dict[tuple[str, ...], set[str]]] = {}
 
     def outside(self, window: Window, found: Resource) -> Outside | None:
-        """What is wrong with a resource that came in this window; None where it belongs."""
+        """What is wrong with a resource that came in this window; None where it belongs.
+
+        Whose it is is remembered where the window is of several patients.
+        """
         why = self._why(window, found)
         return Outside(found.type, sha256(found.body).hexdigest(), why) if why else None
 
@@ -198,16 +204,21 @@ class Gauge:
         if owner is not None and owner not in self._cohort:
             return "cohort"
         if owner is not None and len(window.patients) > 1:
-            self._met.setdefault((window.type, window.patients), set()).add(owner)
+            self._remember(window, owner)
         return "codes" if window.codes and not set(window.codes) & _tokens(found) else ""
 
+    def _remember(self, window: Window, owner: str) -> None:
+        known = self._met.setdefault(window.type, {})
+        if window.patients in known or len(known) < REMEMBERED:
+            known.setdefault(window.patients, set()).add(owner)
+
     def met(self, type_: str) -> frozenset[str]:
-        """The patients of whom a search for several has brought something of a type."""
-        return frozenset(id_ for (kind, _), ids in list(self._met.items()) if kind == type_ for id_ in ids)
+        """The patients of whom a search for several brought something of a type, as far as is remembered."""
+        return frozenset().union(*list(self._met.get(type_, {}).values()))
 
     def has_met_all(self, window: Window) -> bool:
-        """Whether the search of this window has brought something of each of several patients."""
-        return self._met.get((window.type, window.patients), frozenset()) >= {*window.patients}
+        """Whether the search of this window is known to have brought something of each of its patients."""
+        return self._met.get(window.type, {}).get(window.patients, frozenset()) >= {*window.patients}
 
 
 class _Owner(Struct, gc=False):

@@ -25,9 +25,12 @@ def is_still_there(
     One of each patient is read: a server may list what is of one, and not what is of another. Raises
     Declined where the server lets nobody in any more, or fails.
     """
-    base, cohort = client.base_url, frozenset(run.patients)
-    asked = Window(type=type_, patients=(), codes=codes)
-    one_of = {patient_of(body, base): key for key, body in proofs.bodies_of(run, type_, gone)}
+
+    def owner(key: str, body: bytes) -> str | None:
+        return key if type_ == "Patient" else patient_of(body, client.base_url)
+
+    cohort, asked = frozenset(run.patients), Window(type=type_, patients=(), codes=codes)
+    one_of = {owner(key, body): key for key, body in proofs.bodies_of(run, type_, gone)}
     for key in sorted(one_of.values())[:CONFIRMED]:
         try:
             found = client.read(type_, key)
@@ -37,8 +40,7 @@ def is_still_there(
             if error.status == STOPS or error.status >= 500:
                 raise
             continue
-        owner = found and (found.id if type_ == "Patient" else patient_of(found.body, base))
-        if found and owner in cohort and gauge.outside(asked, found) is None:
+        if found and owner(key, found.body) in cohort and gauge.outside(asked, found) is None:
             return True
     return False
 
