@@ -13,7 +13,7 @@ from fhir_msct import plan as plans
 from fhir_msct.archive.store import Archive
 from fhir_msct.client.failures import Declined
 from fhir_msct.tasks.pull import PullReport, pull
-from lib.fake_fhir import BASE, FakeFhir, observation, patient, reply, status
+from lib.fake_fhir import BASE, FakeFhir, matches, observation, patient, reply, status
 from lib.virtual_time import VirtualTime
 
 
@@ -135,3 +135,26 @@ def test_what_comes_between_two_counts_hides_nothing(tmp_path: Path, server: Fak
     server.bend("patient=p1%2Cp2%2Chttp", late, times=1)
     pulled(tmp_path / "study", server)
     assert "hidden1" in observations(tmp_path / "study")
+
+
+class IndexedAnew(FakeFhir):
+    """A server that finds by address what names a patient so, and what is new of it by id as well."""
+
+    def finds(self, body: bytes, asked: dict[str, str]) -> bool:
+        by_id = body.replace(f"{BASE}/Patient/".encode(), b"Patient/") if b'"new' in body else body
+        return matches(body, asked) or matches(by_id, asked)
+
+
+@pytest.mark.parametrize("more", [{}, {"full": True}])
+def test_what_is_found_by_address_and_by_id_is_counted_once(tmp_path: Path, more: dict[str, Any]) -> None:
+    held = [patient("p1"), patient("p2"), observation("o1", "p1"), observation("o2", "p2")]
+    named = [named_by(BASE, id_, "p1") for id_ in ("new1", "old1", "new2")]
+    server = IndexedAnew([*held, *named])
+    report = pulled(tmp_path / "study", server, **more)
+    assert report.complete, report.problems
+    assert {one.type: one.counted for one in report.types}["Observation"] == 5
+    server.hold(named_by(BASE, "new3", "p2"))
+    server.drop("Observation", "old1")
+    report = pulled(tmp_path / "study", server, **more)
+    assert report.complete, report.problems
+    assert observations(tmp_path / "study") == {"o1", "o2", "new1", "new2", "new3"}

@@ -162,14 +162,17 @@ class FakeFhir:
 
     def _search(self, type_: str, asked: dict[str, str]) -> httpx.Response:
         asked = self._heed(asked)
-        found = [
-            body for (held, _), body in sorted(self.held.items()) if held == type_ and matches(body, asked)
-        ]
+        held = [body for (kind, _), body in sorted(self.held.items()) if kind == type_]
+        found = [body for body in held if self.finds(body, asked)]
         if asked.get("_summary") == "count":
             total = "" if self.no_total else f',"total":{len(found)}'
             return self._json(200, f'{{"resourceType":"Bundle","type":"searchset"{total}}}'.encode())
         self._searches.append((found, int(asked.get("_count", "20"))))
         return self._page(len(self._searches) - 1, 0)
+
+    def finds(self, body: bytes, asked: dict[str, str]) -> bool:
+        """Whether a resource is found by these parameters."""
+        return matches(body, asked)
 
     def _page(self, search: int, offset: int) -> httpx.Response:
         found, size = self._searches[search]

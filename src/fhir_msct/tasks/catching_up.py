@@ -101,6 +101,8 @@ class CatchingUp:
             chunks = self._chunks(proof.type)
             if hidden := self._hidden.windows(proof.type, chunks):
                 self._say(f"{proof.type}: some name a patient by the server's own address: asking for it too")
+            if proof.type in self._hidden.overlapping:  # the sum of their counts proves nothing
+                self._prove(proof, None, proof.how or proofs.IN_DOUBT)
             asked += [Asked(one.type, one.patients, proof.since, "", not proof.since) for one in hidden]
         return asked
 
@@ -195,13 +197,12 @@ class CatchingUp:
         after it was gone: what is here of it is older, and the time since the bound is read again.
         """
         here, again_how = proofs.held(self._run, proof), AGAIN if bound else AGAIN_UNBOUNDED
-        listed, again, total = set[str](), list[Asked](), 0
+        listed, again = set[str](), list[Asked]()
         for chunk in chunks:
             found, why = self._ids(chunk)
             if why:
                 self._prove(proof, None, "listing", why)
                 return []
-            total += len(found)
             listed |= found
             if not found <= here:
                 again.append(Asked(chunk.type, chunk.patients))
@@ -215,7 +216,7 @@ class CatchingUp:
         if bound and doubtful(gone):
             again += [Asked(chunk.type, chunk.patients, bound, "", False) for chunk in chunks]
         deleted = keep_deletions(self._client, self._run, self._capability, proof.type, sorted(gone))
-        self._prove(proof, total, again_how if again else "listing", missed=gone)
+        self._prove(proof, len(listed), again_how if again else "listing", missed=gone)
         if gone:
             self._say(
                 f"{proof.type}: {len(gone)} no longer listed ({deleted} deleted, as their history says)"
@@ -253,6 +254,9 @@ class CatchingUp:
 
     def _counted(self, chunks: Iterable[Window], before: str = "") -> int | None:
         parts = [msgspec.structs.replace(one, hi=before) for one in chunks]
+        if parts and parts[0].type in self._hidden.overlapping:
+            listed = [self._ids(part) for part in parts]
+            return None if any(why for _, why in listed) else len(set().union(*(ids for ids, _ in listed)))
         counts = [self._proving.count(part) for part in parts]
         return None if None in counts else sum(count for count in counts if count is not None)
 
@@ -262,7 +266,8 @@ class CatchingUp:
         return [*chunks, *self._hidden.windows(type_, chunks)]
 
     def _by_id(self, type_: str) -> list[Window]:
-        chunks = [one for one in windows(self._wanted, self._run.patients) if one.type == type_]
+        wanted = msgspec.structs.replace(self._wanted, types=(type_,))
+        chunks = windows(wanted, self._run.patients)
         if not proofs.is_apart(self._run):
-            return chunks
+            return list(chunks)
         return [part for one in chunks for part in one.parts(len(one.patients))]

@@ -33,6 +33,8 @@ class Hidden:
         self._base, self._count, self._ids = base_url, count, ids
         self._known: dict[str, list[Window]] = {}
         self._resolves = False
+        self.overlapping = set[str]()
+        """Types of which some are found both by address and by id: sums of counts count these twice."""
 
     def windows(self, type_: str, by_id: Iterable[Window]) -> list[Window]:
         """The windows by address that find what those by id do not; raises as a count does."""
@@ -68,7 +70,11 @@ class Hidden:
             if either == by_id + by_address:
                 return [named]
         (theirs, doubt), (ours, _) = self._ids(named), self._ids(one)
-        return [named] if doubt or not theirs <= ours else []
+        if not doubt and theirs <= ours:
+            return []
+        if theirs & ours:
+            self.overlapping.add(one.type)
+        return [named]
 
     def _is_resolved(self, one: Window) -> bool:
         """Whether the first patient who is found by address is found with the same resources by id.

@@ -41,7 +41,7 @@ from fhir_msct.tasks.adopting import take_in
 from fhir_msct.tasks.catching_up import CatchingUp
 from fhir_msct.tasks.exporting import Exporting
 from fhir_msct.tasks.proving import STOPS, Proving, unsupported
-from fhir_msct.tasks.pulled import SHOWN, PullReport, TypeReport, concluded, finished, not_kept
+from fhir_msct.tasks.pulled import PullReport, TypeReport, concluded, finished, not_kept, shortened
 
 __all__ = ["PullReport", "TypeReport", "access", "pull", "pull_plan"]
 
@@ -83,9 +83,7 @@ def _from_folder(folder: Path, source: Path, types: Sequence[str], say: Say) -> 
         run = Run.begin(archive, "folder", str(home))
         missing, told = take_in(run, home, types, say)
         problems, notes = not_kept(run, say_place=True)
-        if len(missing) > SHOWN:
-            missing = [*missing[:SHOWN], f"and {len(missing) - SHOWN} more like these"]
-        return finished(run, [*problems, *missing], [*notes, *told])
+        return finished(run, [*problems, *shortened(missing)], [*notes, *told])
 
 
 def _from_server(

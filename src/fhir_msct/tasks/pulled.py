@@ -127,8 +127,7 @@ def not_kept(run: Run, *, say_place: bool) -> tuple[list[str], list[str]]:
             lost.append(f"{one.place}: {one.reason} (sha256 {one.sha256[:16]})")
         else:
             unasked[one.type, one.reason] += one.number
-    if len(lost) > SHOWN:
-        lost = [*lost[:SHOWN], f"and {len(lost) - SHOWN} more like these: the archive lists all of them"]
+    lost = shortened(lost, ": the archive lists all of them")
     lost += [
         f"{type_}: {number} came that cannot be kept ({reason}): counted and hashed"
         for (type_, reason), number in unasked.items()
@@ -139,6 +138,12 @@ def not_kept(run: Run, *, say_place: bool) -> tuple[list[str], list[str]]:
         for (type_, reason), number in more.items()
     ]
     return lost, told
+
+
+def shortened(lines: Sequence[str], where: str = "") -> list[str]:
+    """The first of many lines, and how many more there are (`where` says where to find them)."""
+    more = len(lines) - SHOWN
+    return [*lines[:SHOWN], f"and {more} more like these{where}"] if more > 0 else list(lines)
 
 
 def finished(
