@@ -41,7 +41,8 @@ def main() -> int:
         parts.append((section, why or table(ratios)))
         print(f"\n{section}\n\n{parts[-1][1]}", flush=True)
     if asked.write:
-        DOCS.write_text(page(parts, asked.date, ROUNDS[asked.small]), encoding="utf-8")
+        _, title, found = DOCS.read_text("utf-8").partition(FOUND)
+        DOCS.write_text(f"{page(parts, asked.date, ROUNDS[asked.small])}\n{title}{found}", encoding="utf-8")
     return 0
 
 
@@ -61,7 +62,7 @@ def run(section: str, *, small: bool, others: bool) -> tuple[list[Ratio], str]:
 
 
 def page(parts: list[tuple[str, str]], date: str, rounds: int) -> str:
-    """docs/speed.md."""
+    """The measured part of docs/speed.md."""
     busy = os.getloadavg()[1] / (os.cpu_count() or 1)
     absent = [section for section in SECTIONS if section not in dict(parts)]
     parts = [*parts, *((section, "Not measured in this run.") for section in absent)]
@@ -77,7 +78,7 @@ def page(parts: list[tuple[str, str]], date: str, rounds: int) -> str:
             busy=f"{busy:.1f}",
             httpx=version("httpx"),
         )
-        + f"\n{sections}\n{TAIL}"
+        + f"\n{sections}\n"
     )
 
 
@@ -104,38 +105,8 @@ The bare loop is httpx asking for the same pages, of as many patients a search, 
 counts nothing, checks nothing and keeps nothing. Ours asks for counts before and after, checks every byte,
 and does not go on before the disk is sure of what it holds.
 """
-TAIL = """
-## What was found on the way
-
-- The end of a pull took a time that grew with the square of its resources: 37 s of processor time for
-  10,000 of them, now 0.9 s. SQLite had chosen an index by which it went through the whole run for each row.
-- The numbers of a plan with thousands of resources are counted in the database, not in sets of their ids.
-- What waits to be written is written in one transaction: rows and cursor together, as before.
-- Windows hold up to 5,000 resources, no longer 1,000, and a larger one is parted at once into as many as its
-  count asks for: 31 requests for 10,000 Observations of 10 patients, before 56.
-- A page of a search is parsed once less, and its codes only where codes were asked for; 50 rows go into the
-  database with one statement, and the ids of a page with one.
-- A push asks its ledger for the one entry that it needs, and makes and checks the Provenance of the next
-  transaction while the server answers.
-- The archive has pages of 16 KiB, 12 MiB of them in memory (32 were no quicker), and copies its log into the
-  file every 64 MiB: a row costs half of the time it did. Leaving indexes out brought nothing beside that.
-- The numbers of a run were counted from a copy of the table that SQLite made in memory: 12 MB at 100,000.
-- A long address was taken apart by the HTTP library for each question about it: once is enough.
-- A push began to make its next transaction while the intent of this one was written, and each waited for the
-  other's turn: now it begins just before the request leaves.
-- The bare loop asked for one patient a search when our windows had grown to several, and the sandbox went
-  through all resources of a type for each search: 1.66 times as long as that loop was too kind to us. The
-  loop asks for as many patients as we do now, and the sandbox begins with its index: 2.75.
-- Rows that are as usual go to SQLite in a third of the values: 13 microseconds a row, before 16.
-- SQLite keeps each statement at hand, with the rows it was last given; one for each size of a last page took
-  60 MB at 1,000,000. There are eight sizes now.
-- What an export of 1 GB had brought was counted by a set of its ids: 85 MB. The database counts it.
-- What is left of a pull of 100,000: some 90 microseconds of processor time a resource of the client on that
-  machine (40 on a quicker one), where a bare loop and the sandbox together take 45. With the other core for
-  the server, 1.3 would want those 90 nearly halved and nothing waiting for anything. On HAPI, where a bare
-  loop takes 1,100, it does not show.
-- A push stands at 1.47.
-"""
+FOUND = "## What was found on the way"
+"""Where the part of the page begins that people write: it stays as it is."""
 
 if __name__ == "__main__":
     sys.exit(main())
