@@ -98,6 +98,19 @@ def trial(*patients: str) -> list[bytes]:
     return found
 
 
+def enrolled(*patients: str) -> list[bytes]:
+    """The same with the study that these patients are in and the Group that names them: whatever refers."""
+    named, found = {f"Patient/{one}" for one in patients}, trial(*patients)
+    for line in demo.resources(data.fixtures() / "resources"):
+        tree = json.loads(line)
+        if tree["resourceType"] == "Group":
+            tree["member"] = [one for one in tree["member"] if one["entity"]["reference"] in named]
+            found.append(json.dumps(tree).encode())
+        elif tree["resourceType"] == "ResearchStudy" or tree.get("individual", {}).get("reference") in named:
+            found.append(line)
+    return found
+
+
 SMALL = trial("msct-p01", "msct-p02")
 FEW = [line for line in SMALL if b'"Patient","id"' in line or b'"Patient", "id"' in line] + SMALL[:15]
 LOADED = len([*bundles(originals(SMALL))])

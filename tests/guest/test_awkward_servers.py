@@ -9,7 +9,8 @@ from contextlib import closing
 import httpx
 import pytest
 
-from fhir_msct import data
+from fhir_msct import Study, data
+from fhir_msct import plan as plans
 from fhir_msct.archive.guest_book import FILE, GuestBook
 from fhir_msct.client.failures import Declined
 from fhir_msct.errors import Conflict, ServerFailed, ServerUnfit, UsageError
@@ -17,10 +18,13 @@ from fhir_msct.sandbox.faults import Faults
 from fhir_msct.tasks import clearing
 from fhir_msct.tasks import demo as plain_demo
 from fhir_msct.tasks.demo import resources
+from fhir_msct.tasks.push import push
 from fhir_msct.tasks.trial_copy import originals
 from guest.house import FEW, LOADED, RUN, Dying, House, Wire, dies_when_it_counts, is_tagged, says
 from lib.virtual_time import VirtualTime
 from push.wires import Killed
+
+FHIR = {"Content-Type": "application/fhir+json"}
 
 
 def chooses_ids(*, told: bool) -> Callable[[httpx.Request], httpx.Response | None]:
@@ -197,6 +201,34 @@ def test_a_server_that_ignores_the_tag_in_a_search_is_no_place_for_a_demo(house:
     assert not house.folder.exists()
 
 
+@pytest.mark.parametrize("type_", ["Observation", "Provenance"])
+def test_it_has_to_mind_the_tag_in_a_search_of_whatever_is_written(house: House, type_: str) -> None:
+    house.server.faults = Faults(where=f"/{type_}", ignore=("_tag",))
+    house.server.load([b'{"resourceType":"Provenance","id":"theirs-4"}'])
+    before = house.server.versions
+    with pytest.raises(ServerUnfit, match=f"ignores _tag in a search of {type_}"):
+        house.demo()
+    assert house.server.versions == before
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+def test_an_id_that_the_server_takes_for_none_is_not_there(house: House, status: int) -> None:
+    refuses = chooses_ids(told=False)
+
+    def before(request: httpx.Request) -> httpx.Response | None:
+        if b'"type":"batch"' in request.content:
+            return says(400)
+        if request.method == "GET" and RUN in request.url.path:
+            return says(status)
+        return dies_when_it_counts(request) or refuses(request)
+
+    with pytest.raises(Killed):
+        house.demo(Wire(before), bodies=FEW)
+    assert {place.partition("/")[2].isdecimal() for place in house.ours()} == {True}
+    house.clean()
+    house.require_as_before()
+
+
 def test_a_search_that_shows_one_resource_without_the_tag_stops_before_the_first_deletion(
     house: House,
 ) -> None:
@@ -286,6 +318,50 @@ def test_a_change_between_the_reading_and_the_deletion_is_seen(house: House) -> 
     with pytest.raises(Conflict, match="could not be deleted"):
         house.clean(Wire(changes))
     assert list(house.ours()) == changed
+
+
+def test_each_is_read_again_right_before_it_is_deleted_for_not_every_server_minds_if_match(
+    house: House,
+) -> None:
+    with pytest.raises(Killed):
+        house.demo(Dying(LOADED, arrives=True))
+    place = f"Patient/{RUN}-msct-p01"
+
+    def changes(request: httpx.Request) -> httpx.Response | None:
+        if b'"method":"DELETE"' not in request.read():
+            return None
+        if b'"Observation/' in request.content and json.loads(house.ours()[place])["meta"].get("tag"):
+            untagged = {**json.loads(house.ours()[place]), "meta": {"tag": []}}
+            httpx.put(f"{house.server.url}/{place}", json=untagged, headers=FHIR, trust_env=False)
+        bundle = json.loads(request.content)
+        for entry in bundle["entry"]:
+            entry["request"].pop("ifMatch", None)
+        answer = httpx.post(request.url, json=bundle, headers=FHIR, trust_env=False)
+        return says(answer.status_code, answer.content)
+
+    with pytest.raises(Conflict, match=f"could not be deleted .{place}"):
+        house.clean(Wire(changes))
+    assert list(house.ours()) == [place]
+
+
+def test_what_is_no_id_of_the_run_is_neither_written_nor_deleted(house: House) -> None:
+    house.demo()
+    study = house.folder / "study.toml"
+    text = study.read_text("utf-8")
+    study.write_text(text.replace(f'id = "{RUN}"', 'id = "our-trial"'), "utf-8")
+    Study(house.folder).records()
+    Study(house.folder).outcomes()
+    before = house.held()
+    with pytest.raises(UsageError, match=rf"is no id of the run {RUN}.*nothing was sent"):
+        push(house.folder, plans.load(house.folder), apply=True, transport=Wire(), say=house.said.append)
+    assert house.held() == before
+    theirs = "Observation/theirs-1"
+    with closing(sqlite3.connect(house.folder / FILE)) as db:  # as a book may be that somebody has touched
+        db.execute("insert into written values ('Observation', 'theirs-1', 'theirs-1', 'ANSWERED', 0)")
+        db.commit()
+    house.clean()
+    assert theirs in house.held()
+    house.require_as_before()
 
 
 def test_a_folder_with_a_run_on_a_server_is_not_replaced(house: House) -> None:

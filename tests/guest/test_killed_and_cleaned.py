@@ -21,7 +21,7 @@ def test_killed_while_loading(house: House, at: int, arrives: bool) -> None:
     assert bool(house.ours()) == (arrives or at > 1)
     there = len(house.ours())
     assert house.clean().deleted == there
-    assert house.time.waits == pytest.approx([20.0], abs=5.0)
+    assert house.time.waits == pytest.approx([90.0], abs=5.0)
     house.require_as_before()
 
 
@@ -44,7 +44,7 @@ def test_a_gateway_that_gives_up_leaves_a_write_in_doubt_also_where_the_next_try
     assert {mark for mark, state in states.items() if state == "SENT"} == first
     assert "ANSWERED" in states.values()
     house.clean()
-    assert house.time.waits == pytest.approx([20.0], abs=5.0)
+    assert house.time.waits == pytest.approx([90.0], abs=5.0)
     house.require_as_before()
 
 

@@ -17,7 +17,7 @@ from fhir_msct.errors import MsctError
 from fhir_msct.tasks.demo import filled
 from hapi import trial
 from hapi.building import TARGET, Broken, Unavailable
-from hapi.running import Hapi
+from hapi.running import KNOWN, Hapi
 
 STUDY = Path("hapi-study")
 MARKER = "# Written by `make hapi`, which replaces this file when it runs again.\n"
@@ -29,7 +29,8 @@ def main() -> int:
         signal.signal(stop, signal.default_int_handler)
     server = None
     try:
-        server = Hapi(log=TARGET / "hapi.log", port=_port())
+        own = {name: text for name, text in os.environ.items() if name in KNOWN}
+        server = Hapi(log=TARGET / "hapi.log", port=_port(), settings=own)
         say("building and starting HAPI FHIR: a minute or two the first time, then about 30 s")
         server.start()
         with Client(server.url) as client:
@@ -40,7 +41,7 @@ def main() -> int:
     except KeyboardInterrupt:
         say("\nstopped")
         return 0
-    except (Unavailable, Broken, MsctError) as error:
+    except (Unavailable, Broken, MsctError, OSError) as error:
         say(f"make hapi: {error}")
         return 3
     finally:
@@ -76,7 +77,7 @@ def _welcome(url: str, number: int) -> str:
 def _study(url: str) -> Path:
     """A study folder for the server, as the demo has one."""
     path = STUDY / "study.toml"
-    if path.is_file() and not path.read_text("utf-8").startswith(MARKER):
+    if path.is_file() and not path.read_bytes().startswith(MARKER.encode()):
         raise Unavailable(f"{path} was not written by `make hapi`: move it away, it is not replaced")
     STUDY.mkdir(exist_ok=True)
     text = (data.fixtures() / "study.toml").read_text("utf-8")

@@ -20,6 +20,12 @@ START_SECONDS = 420
 
 GRACE_SECONDS = 10
 
+KNOWN = frozenset(
+    f"HAPI_{name}"
+    for name in ("PORT", "DB", "REUSE_MS", "EXPIRE_MS", "PAGE", "PAGE_MAX", "BATCH_MS", "RETRY_CONFLICTS")
+)
+"""The server's settings: what somebody has exported for a server of their own is not meant for another."""
+
 _FLAGS = ("-Xmx1500m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """C1 only and the simplest collector: half the processor time to start, and nothing lost in a short life."""
 
@@ -71,14 +77,16 @@ class Hapi:
             child = self._child
         if child is None or child.poll() is not None:
             return
-        if child.stdin and grace:
-            child.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(grace)
-        if child.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)  # its own group: Maven and what Maven started
-        child.wait()
+        try:
+            if child.stdin and grace:
+                child.stdin.close()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(grace)
+        finally:  # also where somebody does not want to wait
+            if child.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)  # its own group: Maven and what Maven started
+            child.wait()
         if child.stdin:
             child.stdin.close()
 
@@ -112,7 +120,7 @@ class Hapi:
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **more},
+                env={**{name: text for name, text in os.environ.items() if name not in KNOWN}, **more},
                 start_new_session=True,  # Ctrl+C is for us; we tell the child
             )
             return self._child

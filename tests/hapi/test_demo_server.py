@@ -14,7 +14,7 @@ from fhir_msct.errors import Conflict
 from fhir_msct.tasks.clearing import clear
 from fhir_msct.tasks.guest import Told, guest_demo
 from fhir_msct.tasks.push import WRITTEN
-from guest.house import trial
+from guest.house import enrolled, trial
 from hapi.ground import FRESH, Ground, place
 from hapi.test_ids_of_the_server import Choosing
 from lib.virtual_time import VirtualTime
@@ -36,7 +36,7 @@ class Stay:
         self.told: Told = guest_demo(
             folder,
             ground.url,
-            bodies=trial("msct-p01"),
+            bodies=enrolled("msct-p01"),
             confirm=nobody_asks,
             say=lambda _: None,
         )
@@ -67,7 +67,7 @@ def stay(hapi: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stay]:
 def test_the_story_is_told_and_everything_carries_the_tag(stay: Stay) -> None:
     assert stay.told.complete
     assert "read back equal; again: 0 written" in " ".join(stay.told.screen.split())
-    assert {one.partition("/")[0] for one in stay.places} >= {"Patient", *WRITTEN}
+    assert {one.partition("/")[0] for one in stay.places} >= {"Group", "Patient", "ResearchSubject", *WRITTEN}
     assert all(one.partition("/")[2].startswith(f"{stay.run}-") for one in stay.places)
     counted = [one for one in stay.places if one.startswith(("Observation", "Provenance"))]
     assert stay.tagged() == len(counted) > 50

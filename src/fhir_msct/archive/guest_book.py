@@ -108,6 +108,15 @@ class GuestBook:
                 [(refused, *row) for row in rows],
             )
 
+    def may_choose(self, id_: str) -> bool:
+        """Whether the run may choose this id: only those that begin with its name."""
+        return id_.startswith(f"{self.run}-")
+
+    def is_own(self, type_: str, id_: str) -> bool:
+        """Whether an id is one of the run: it may choose it, or the server gave it."""
+        sql = "select 1 from written where type = ? and id = ? and mark <> id"
+        return self.may_choose(id_) or self._db.execute(sql, (type_, id_)).fetchone() is not None
+
     def settled(self) -> None:
         """Commits that nothing is under way any more."""
         self._run("update written set state = 'ANSWERED' where state = 'SENT'")

@@ -64,7 +64,13 @@ class Many:
             if method == "DELETE":
                 yield self.client.delete(one.type, one.id, if_match=one.version)
                 continue
-            held = self.client.read(one.type, one.id)
+            try:
+                held = self.client.read(one.type, one.id)
+            except Declined as error:
+                if error.status in (401, 403) or error.status >= 500:
+                    raise
+                yield Answer(status=error.status)
+                continue
             yield (
                 Answer(status=404)
                 if held is None

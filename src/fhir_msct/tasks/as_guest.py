@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 
 
 def marked(book: GuestBook, inner: "httpx.BaseTransport | None" = None) -> Marked:
-    """The wire by which a run writes."""
+    """The wire by which a run writes; it raises UsageError for an id that is not the run's."""
 
     def noted(writings: Sequence[Writing]) -> None:
+        for one in writings:
+            if one.id is not None and not book.is_own(one.type, one.id):
+                raise UsageError(
+                    f"{one.type}/{one.id} is no id of the run {book.run}, and would not be cleaned away "
+                    f'again: nothing was sent (study.toml: is [study] id still "{book.run}"?)'
+                )
         book.intend((one.type, one.mark, one.id) for one in writings)
 
     def answered(writings: Sequence[Writing], refused: bool) -> None:

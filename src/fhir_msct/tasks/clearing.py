@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from fhir_msct.archive.guest_book import GuestBook
+from fhir_msct.client.exchange import TIMEOUT
 from fhir_msct.client.failures import Declined, PageGone, Unusable
 from fhir_msct.client.many import LARGEST, Many, One
 from fhir_msct.client.marking import RUNS, run_of
@@ -27,8 +28,11 @@ from fhir_msct.tasks.trial_copy import Key, floors, references
 if TYPE_CHECKING:
     import httpx
 
-SETTLED = 20.0
-"""Seconds after which a request that nobody heard an answer to has been carried out, or never will be."""
+SETTLED = TIMEOUT + 15.0
+"""Seconds after which a request that nobody heard an answer to has been carried out, or never will be.
+
+Longer than a living client waits: a server that takes longer could not be loaded either.
+"""
 
 SHOWN = 3600.0
 """Seconds after which a search by tag shows what was written, however late the server is with its index."""
@@ -183,7 +187,7 @@ class _Clearing:
         found: dict[Key, bytes] = {}
         self.foreign = set()
         rows = self.book.rows()
-        self.ids = {(row.type, row.id) for row in rows if row.id}
+        self.ids = {(row.type, row.id) for row in rows if row.id and self.book.is_own(row.type, row.id)}
         self.marks = {(row.type, row.mark) for row in rows if row.id is None}
         for type_ in sorted({row.type for row in rows}):
             found |= self._searched(type_)
@@ -221,7 +225,7 @@ class _Clearing:
         if (key[0], mark) in self.marks:
             self.marks.remove((key[0], str(mark)))
             self.book.learn(key[0], str(mark), key[1])
-        elif key[1].startswith(f"{self.book.run}-"):
+        elif self.book.may_choose(key[1]):
             self.book.add(*key)
         else:
             return False

@@ -7,7 +7,7 @@ import base64
 import json
 import math
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from msgspec import Struct
 from fhir_msct import data
 from fhir_msct import plan as protocol
 from fhir_msct.archive.guest_book import GuestBook, uncleaned
+from fhir_msct.client import capability as capabilities
 from fhir_msct.client.connect import read_token, user_agent
 from fhir_msct.client.exchange import GUEST_CONNECTIONS, GUEST_REQUESTS
 from fhir_msct.client.failures import Declined
@@ -31,6 +32,7 @@ from fhir_msct.tasks import demo, report
 from fhir_msct.tasks.as_guest import marked
 from fhir_msct.tasks.loading import Loader, bundles
 from fhir_msct.tasks.pull import PullReport
+from fhir_msct.tasks.push import WRITTEN
 from fhir_msct.tasks.trial_copy import Key, Original, originals
 
 if TYPE_CHECKING:
@@ -41,6 +43,12 @@ PACE = f"at most {GUEST_REQUESTS:g} a second and {GUEST_CONNECTIONS} at once"
 
 IDENTIFIERS = "https://example.org/fhir/sid/synthetic-mrn"
 """What the invented patients are called by, whatever ids they have on a server."""
+
+GONE = (404, 410)
+"""What a server says of an id that it does not hold, or no longer."""
+
+NO_SUCH_ID = (400, 422, *GONE)
+"""What it may say of one that it never holds: some give numbers only, and take no other for an id."""
 
 Say = Callable[[str], None]
 Confirm = Callable[[str], None]
@@ -124,7 +132,8 @@ def _named() -> str:
 
 def _announced(origin: Origin, trial: Sequence[Original], run: str) -> str:
     number, sent = len({one.key for one in trial}), len([*bundles(trial)])
-    asked = 2 + math.ceil(number / LARGEST)
+    types = {one.type for one in trial} | set(WRITTEN)
+    asked = 1 + len(types) + math.ceil(number / LARGEST)
     return (
         f"the synthetic trial goes to {origin}: {number} resources, each with the tag {RUNS}|{run}; "
         f"{asked} requests to look first, {sent} transactions of at most {LARGEST}, 40 to 100 requests "
@@ -145,10 +154,11 @@ def _arrive(client: Client, run: str, trial: Sequence[Original]) -> bool:
     verbs = _verbs(capability)
     if verbs and "transaction" not in verbs:
         raise ServerUnfit(f"{client.origin} takes no transactions: nothing was written")
-    _check_tags(client, run)
+    for type_ in sorted({one.type for one in trial} | _written(capability)):
+        _check_tags(client, run, type_)
     many = Many(client, batches=takes_batches(capability))
     keys = sorted({(one.type, f"{run}-{one.id}") for one in trial})
-    there = [one for one, answer in read(many, keys).items() if answer is not None]
+    there = [one for one, answer in read(many, keys, absent=NO_SUCH_ID).items() if answer is not None]
     if there:
         raise Conflict(
             f"{client.origin} holds {len(there)} resources under ids that this demo would use "
@@ -158,21 +168,27 @@ def _arrive(client: Client, run: str, trial: Sequence[Original]) -> bool:
     return not any(one.get("updateCreate") is False for one in types if one.get("type") == "Patient")
 
 
-def _check_tags(client: Client, run: str) -> None:
+def _written(capability: dict[str, Any]) -> set[str]:
+    """What results are written as, of what a server says it holds; all of it where that says nothing."""
+    held = capabilities.capability(capability).types
+    return {type_ for type_ in WRITTEN if type_ in held or not held}
+
+
+def _check_tags(client: Client, run: str, type_: str) -> None:
     """Asks for a tag that nothing has: a server that then shows something does not mind `_tag` at all."""
     why = f"{client.origin} {{}}: what a demo wrote there could not be found again, so nothing was written"
     try:
-        page = next(client.search("Patient", {"_tag": f"{RUNS}|{run}", "_count": str(LARGEST)}))
+        page = next(client.search(type_, {"_tag": f"{RUNS}|{run}", "_count": str(LARGEST)}))
     except Declined as error:
         if error.status in (401, 403) or error.status >= 500:
             raise
-        raise ServerUnfit(why.format(f"refuses to search by _tag ({error.status})")) from None
+        raise ServerUnfit(why.format(f"refuses to search {type_} by _tag ({error.status})")) from None
     if page.resources or page.total:
-        raise ServerUnfit(why.format("ignores _tag in a search"))
+        raise ServerUnfit(why.format(f"ignores _tag in a search of {type_}"))
 
 
-def read(many: Many, keys: Sequence[Key]) -> dict[Key, bytes | None]:
-    """What the server holds of each resource now; None for what it says is not there, or no longer.
+def read(many: Many, keys: Sequence[Key], *, absent: Collection[int] = GONE) -> dict[Key, bytes | None]:
+    """What the server holds of each resource now; None where it answers with a status of what is `absent`.
 
     Raises MsctError where it says anything else.
     """
@@ -180,7 +196,7 @@ def read(many: Many, keys: Sequence[Key]) -> dict[Key, bytes | None]:
     for start in range(0, len(keys), LARGEST):
         part = keys[start : start + LARGEST]
         for key, answer in zip(part, many.read([One(*key) for key in part]), strict=True):
-            if answer.status not in (200, 404, 410):
+            if answer.status != 200 and answer.status not in absent:
                 raise MsctError(
                     f"{key[0]}/{key[1]}: the server says {answer.status} to a read: run this again"
                 )
