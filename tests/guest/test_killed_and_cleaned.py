@@ -120,7 +120,7 @@ def test_real_processes_that_are_killed_are_cleaned_by_a_real_command(house: Hou
     folder = house.folder
     with Proxy(house.server.url) as proxy, Nursery() as nursery:
         begin = ("demo", folder, "--server", proxy.url)
-        proxy.strike(18, "unheard", nursery.kill)
+        proxy.strike(27, "unheard", nursery.kill)
         assert nursery.run(*begin, folder=folder).killed
         assert len(house.ours()) > 100
         proxy.forget()
