@@ -180,7 +180,7 @@ def test_a_cohort_that_cannot_be_meant_is_a_configuration_error(cohort: Cohort) 
 def test_a_server_elsewhere_wants_a_basis() -> None:
     checked(Cohort(patients=("p1",)), HERE)
     checked(Cohort(patients=("p1",), basis="consent"), THERE)
-    for basis in (None, "", "  "):
+    for basis in (None, "", "  ", "waiver", "Waiver of consent"):
         with pytest.raises(ConfigError, match="basis"):
             checked(Cohort(patients=("p1",), basis=basis), THERE)
 

@@ -19,6 +19,7 @@ from fhir_msct.tasks.verify import verify
 from lib.fake_fhir import FakeFhir, bundle, observation, patient, reply, status
 
 PEOPLE = [patient("p1"), patient("p2"), patient("p3")]
+ONE = '[server]\nurl = "{base}"\n[cohort]\npatients = ["p1"]\n'
 EXPORT = '[server]\nurl = "{base}"\n[cohort]\ngroup = "g"\n[pull]\nhow = "export"\n'
 
 
@@ -89,6 +90,24 @@ def test_a_server_that_says_it_minds_the_time_and_does_not_is_found_out(study: S
     server.drop("Observation", "o1")
     assert study.pull(server).complete
     assert "Observation/o1" not in study.bodies(), "what is deleted is gone though the newest came again"
+
+
+def test_a_server_that_tells_no_time_is_asked_for_everything_and_the_report_says_so(study: Study) -> None:
+    class Timeless(Timed):
+        def __call__(self, request: httpx.Request) -> httpx.Response:
+            answer = super().__call__(request)
+            del answer.headers["Date"]
+            return answer
+
+    server = Timeless(stamped("o1", "2024-06-01T00:00:00Z"))
+    for _ in range(2):
+        report = study.pull(server)
+        assert (report.complete, report.since) == (True, None)
+        assert any("does not tell the time" in note for note in report.notes)
+    assert not any(
+        "does not tell the time" in note
+        for note in study.pull(Timed(stamped("o1", "2024-06-01T00:00:00Z"))).notes
+    )
 
 
 def test_what_is_shown_late_is_caught_up_with_though_the_servers_clock_is_ahead(study: Study) -> None:
@@ -250,3 +269,47 @@ def test_an_entry_of_another_address_than_its_id_is_no_damage(tmp_path: Path) ->
     (home / "b.json").write_text(json.dumps(whole))
     pull(study.folder, study.plan, study.wanted, source=home, say=lambda text: None)
     assert verify(study.folder, say=lambda text: None).damaged == ()
+
+
+# --- whose it is ------------------------------------------------------------------------------------------
+
+UNTOLD = {
+    "an identifier": {"identifier": {"system": "urn:mrn", "value": "1"}},
+    "another spelling of the address": {"reference": "http://127.0.0.1:08099/fhir/Patient/p9"},
+    "another server": {"reference": "https://elsewhere.test/fhir/Patient/p1"},
+}
+
+
+class Finding(FakeFhir):
+    """A server that finds what does not say whose it is: for p1, or (minding no patient) for anybody."""
+
+    def __init__(self, subject: dict[str, Any], *, mind: bool) -> None:
+        super().__init__(
+            [patient("p1"), observation("o1", "p1"), observation("o2", "p9") | {"subject": subject}]
+        )
+        self.mind = mind
+
+    def finds(self, body: bytes, asked: dict[str, str]) -> bool:
+        if "patient" not in asked or (self.mind and b'"o2"' not in body):
+            return super().finds(body, asked)
+        return not self.mind or asked["patient"] == "p1"
+
+
+@pytest.mark.parametrize("subject", UNTOLD.values(), ids=UNTOLD)
+def test_what_does_not_say_whose_it_is_is_no_strangers_where_the_server_minds_whose(
+    tmp_path: Path, subject: dict[str, Any]
+) -> None:
+    study = Study(tmp_path / "study", ONE)
+    report = study.pull(Finding(subject, mind=True))
+    assert report.complete, report.problems
+    assert "Observation/o2" in study.bodies()
+
+
+@pytest.mark.parametrize("subject", UNTOLD.values(), ids=UNTOLD)
+def test_a_server_that_gives_everybodys_gives_no_stranger_into_the_archive(
+    tmp_path: Path, subject: dict[str, Any]
+) -> None:
+    study = Study(tmp_path / "study", ONE)
+    report = study.pull(Finding(subject, mind=False))
+    assert not report.complete
+    assert set(study.bodies()) == {"Patient/p1", "Observation/o1"}

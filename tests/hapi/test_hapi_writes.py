@@ -1,5 +1,7 @@
 """What HAPI does with writes that the standard does not tell, and that we lose nothing by it."""
 
+from typing import Any
+
 import pytest
 
 from hapi.ground import FRESH, TAGS, Ground, exact, place, put
@@ -13,6 +15,35 @@ def test_an_exponent_is_written_out_and_the_number_stays(ground: Ground, typed: 
     found = ground.client.read("Observation", ground.id("o"))
     assert found is not None
     assert exact(found.body)["valueQuantity"]["value"] == held
+
+
+@pytest.mark.parametrize("moment", ["2024-03-31T08:00:00", "2024-03-31T08:00Z"])
+def test_a_moment_that_is_none_of_fhirs_is_kept_as_it_was_written(ground: Ground, moment: str) -> None:
+    """So that what comes from a server is read by our own rules, which set such a one aside."""
+    ground.put(ground.patient(), ground.observation("o", effectiveDateTime=moment, issued="2024-03-31"))
+    held = ground.get(f"Observation/{ground.id('o')}").json()
+    assert (held["effectiveDateTime"], held["issued"]) == (moment, "2024-03-31")
+
+
+def test_the_hour_24_is_refused(ground: Ground) -> None:
+    ground.put(ground.patient())
+    assert ground.send(ground.observation("o", effectiveDateTime="2024-03-31T24:00:00Z")).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "again",
+    [{"valueQuantity": {"value": 5.4}}, {"effectiveDateTime": "2024-03-31T10:00:00+02:00"}],
+    ids=["5.4 for 5.40", "another zone"],
+)
+def test_the_same_number_or_moment_in_another_spelling_is_a_new_version(
+    ground: Ground, again: dict[str, Any]
+) -> None:
+    """So that a push compares what is written, and not what it means."""
+    ground.put(ground.patient())
+    ground.put(ground.observation("o", "5.40", effectiveDateTime="2024-03-31T08:00:00Z"))
+    changed = ground.observation("o", "5.40", effectiveDateTime="2024-03-31T08:00:00Z") | again
+    ground.put(changed)
+    assert ground.version(changed) == "2"
 
 
 def test_tags_only_ever_add(ground: Ground) -> None:
@@ -31,7 +62,7 @@ def test_if_none_match_star_does_not_keep_a_resource_from_being_overwritten(grou
 
 
 def test_a_batch_is_refused_whole_for_one_code_that_fhir_does_not_have(ground: Ground) -> None:
-    """So nothing of ours is sent as a batch, and everything is checked before it is sent."""
+    """So nothing of ours is written in a batch, and everything is checked before it is sent."""
     answer = ground.bundle("batch", put(ground.patient()), put(ground.patient("q", gender="nonsense")))
     assert answer.status_code == 400
     assert ground.version(ground.patient()) is None

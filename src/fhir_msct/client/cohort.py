@@ -44,10 +44,12 @@ def checked(cohort: Cohort, origin: Origin) -> None:
     for id_ in filter(None, named):
         if not _ID.fullmatch(_bare(id_)):
             raise ConfigError(f"study.toml: [cohort] {ways[0]}: {id_!r} is not a FHIR id")
-    if not origin.is_loopback and not (cohort.basis or "").strip():
+    basis = (cohort.basis or "").strip()
+    unnumbered = basis.casefold().startswith("waiver") and not any(letter.isdigit() for letter in basis)
+    if not origin.is_loopback and (not basis or unnumbered):
         raise ConfigError(
             f"study.toml: [cohort] basis: say on what basis patients' data are pulled from {origin} "
-            '("consent", or the number of the waiver)'
+            '("consent", or "waiver" and its number)'
         )
 
 

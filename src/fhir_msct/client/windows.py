@@ -6,7 +6,7 @@ because a server may ignore a parameter that it does not know.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
@@ -35,6 +35,9 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 SHORTEST = timedelta(seconds=2)
 """What is not parted by time any more."""
+
+NOBODY = "nobody-of-this-id"
+"""A patient who is nowhere: what is found for them is found for everybody."""
 
 TRIES = 3
 """How often a window is read before it counts as not provable."""
@@ -183,8 +186,11 @@ def verdict(before: int | None, after: int | None, distinct: int) -> str:
 class Gauge:
     """Holds what came against what was asked, and remembers of whom something came."""
 
-    def __init__(self, cohort: Iterable[str], base_url: str) -> None:
-        self._cohort, self._base = frozenset(cohort), base_url
+    def __init__(
+        self, cohort: Iterable[str], base_url: str, minds: Callable[[Window], bool] = lambda window: True
+    ) -> None:
+        """`minds` says whether the server minds for whom a window asks: what cannot be told here then can."""
+        self._cohort, self._base, self._minds = frozenset(cohort), base_url, minds
         self._met: dict[str, dict[tuple[str, ...], set[str]]] = {}
 
     def outside(self, window: Window, found: Resource) -> Outside | None:
@@ -201,7 +207,7 @@ class Gauge:
         if found.type == "Patient":
             return "" if found.id in self._cohort else "cohort"
         owner = patient_of(found.body, self._base)
-        if owner is not None and owner not in self._cohort:
+        if owner not in self._cohort and (owner is not None or not self._minds(window)):
             return "cohort"
         if owner is not None and len(window.patients) > 1:
             self._remember(window, owner)

@@ -17,6 +17,7 @@ from fhir_msct.client.retry import FAILED
 from fhir_msct.client.windows import (
     LARGEST,
     LARGEST_OF_ONE,
+    NOBODY,
     TRIES,
     Gauge,
     Window,
@@ -90,7 +91,8 @@ class Proving:
         capability: dict[str, Any] | None = None,
     ) -> None:
         self._client, self._run, self._wanted, self._say = client, run, wanted, say
-        self.gauge = Gauge(run.patients, client.base_url)
+        self.gauge = Gauge(run.patients, client.base_url, self._minds_patients)
+        self._minding: dict[str, bool] = {}
         self._connections, self._capability = connections, capability or {}
         self._timeless: set[str] = set()
         """Types of which the server sends what was not asked for by time."""
@@ -215,6 +217,23 @@ class Proving:
             if error.status == STOPS or error.status >= 500 or _shut_out(error, window):
                 raise
             return None
+
+    def _minds_patients(self, window: Window) -> bool:
+        """Whether the server minds for whom a type is asked for: it has nothing of nobody.
+
+        Asked only where something came that does not say whose it is (by an identifier, or under another
+        address): a server that gives everybody's would give strangers'.
+        """
+        if window.type not in self._minding:
+            nobody = msgspec.structs.replace(window, patients=(NOBODY,), lo="", hi="")
+            try:
+                page = next(self._client.search(nobody.type, nobody.params(1)))
+                self._minding[window.type] = not page.resources
+            except Declined as error:
+                if error.status == STOPS or error.status >= 500:
+                    raise
+                self._minding[window.type] = True  # it refuses to look for somebody it does not know
+        return self._minding[window.type]
 
     def _arrived(self, window: Window, page: Page) -> Arrived:
         """A page, each match held against what was asked."""

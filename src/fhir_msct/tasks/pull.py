@@ -48,6 +48,10 @@ __all__ = ["PullReport", "TypeReport", "access", "pull", "pull_plan"]
 Say = Callable[[str], None]
 
 UNCLAIMED = "{}: none were found by {}, and the server does not say that it can be searched by that"
+TIMELESS = (
+    "the server does not tell the time (Date): what came while this pull ran was not looked for again, and "
+    "every pull asks for everything"
+)
 EVERYTHING = "the server does not say that {} can be searched by _lastUpdated: every pull asks for all of it"
 
 
@@ -245,6 +249,8 @@ def _notes(run: Run, capability: dict[str, Any], types: Sequence[str], plan: Pla
     unable = [type_ for type_ in types if not since_supported(capability, type_)]
     _, why = exporting.level(plan, capability)
     notes = [f"pulled by search: {why}"] if why else []
+    if proofs.watermark(run) is None:
+        notes.append(TIMELESS)
     said = capabilities.capability(capability).types
     for type_ in types:
         name, known = owner_parameter(type_)[0], said[type_].parameters if type_ in said else frozenset()
