@@ -5,11 +5,12 @@ python benchmarks/client_bare.py URL PATIENTS PAGE_SIZE PATIENTS_OF_A_SEARCH CAC
 
 import json
 import re
-import resource
 import sys
 import time
 
 import httpx
+
+from peak import peak_mb
 
 NEXT = re.compile(rb'"relation":"next","url":"([^"]+)"')
 
@@ -29,7 +30,7 @@ def main() -> None:
                 found = NEXT.search(body[:2000])
                 address = found[1].decode() if found else ""
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_mb": peak, "requests": pages, "bytes": size}))
 
 

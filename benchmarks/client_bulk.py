@@ -4,7 +4,6 @@ python benchmarks/client_bulk.py URL PATIENTS [FOLDER]
 """
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from fhir_msct.plan import Cohort, Wanted, load
 from fhir_msct.tasks.pull import pull
+from peak import peak_mb
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         began, cpu = time.perf_counter(), time.process_time()
         report = pull(folder, load(folder), wanted, source=source, say=lambda text: None)
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     assert report.complete, report.problems
     assert not [note for note in report.notes if "searched for" in note], report.notes
     print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_mb": peak, "received": report.received}))

@@ -4,11 +4,12 @@ python benchmarks/client_fhirpy.py URL PAGE_SIZE ROWS_FILE
 """
 
 import json
-import resource
 import sys
 import time
 
 from fhirpy import SyncFHIRClient
+
+from peak import peak_mb
 
 
 def main() -> None:
@@ -16,7 +17,7 @@ def main() -> None:
     began = time.perf_counter()
     found = SyncFHIRClient(url).resources("Observation").limit(page_size).fetch_all()
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     with open(rows, "w", encoding="utf-8") as out:  # noqa: PTH123
         for one in found:
             out.write(f"{one['id']}\t{one['valueQuantity']['value']}\n")

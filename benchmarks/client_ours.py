@@ -5,7 +5,6 @@ python benchmarks/client_ours.py URL PATIENTS PAGE_SIZE ROWS_FILE
 
 import json
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from fhir_msct.archive.store import Archive
 from fhir_msct.plan import Cohort, Wanted, load
 from fhir_msct.tasks.pull import pull
+from peak import peak_mb
 
 VALUE = re.compile(rb'"valueQuantity":\{"value": ?([-+0-9.eE]+)')
 
@@ -30,7 +30,7 @@ def main() -> None:
         began, cpu = time.perf_counter(), time.process_time()
         report = pull(folder, load(folder), wanted, say=lambda text: None)
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = peak_mb()
         assert report.complete, report.problems
         with Archive.open(folder) as archive, rows.open("wb") as out:
             for one in archive.current("Observation"):

@@ -4,11 +4,12 @@ python benchmarks/client_pyrate.py URL PAGE_SIZE ROWS_FILE
 """
 
 import json
-import resource
 import sys
 import time
 
 from fhir_pyrate import Pirate
+
+from peak import peak_mb
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
         resource_type="Observation", request_params={"_count": page_size}
     )
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     with open(rows, "w", encoding="utf-8") as out:  # noqa: PTH123
         for id_, value in zip(found["id"], found["valueQuantity_value"], strict=True):
             out.write(f"{id_}\t{value}\n")
