@@ -6,6 +6,7 @@ HAPI_EXPIRE_MS (3600000: the life of a link to a next page), HAPI_PAGE (20), HAP
 HAPI_BATCH_MS (200: how often an export moves on), HAPI_RETRY_CONFLICTS (false).
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -46,7 +47,8 @@ def main() -> int:
         return 3
     finally:
         if server:
-            server.stop()
+            with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl+C ends the waiting, and the server
+                server.stop()
 
 
 def say(text: str) -> None:

@@ -14,10 +14,11 @@ from fhir_msct.errors import Conflict
 from fhir_msct.tasks.clearing import clear
 from fhir_msct.tasks.guest import Told, guest_demo
 from fhir_msct.tasks.push import WRITTEN
-from guest.house import enrolled, trial
+from guest.house import Dying, enrolled, trial
 from hapi.ground import FRESH, Ground, place
 from hapi.test_ids_of_the_server import Choosing
 from lib.virtual_time import VirtualTime
+from push.wires import Killed
 
 
 def nobody_asks(host: str) -> None:
@@ -91,6 +92,29 @@ def test_it_goes_whole_but_for_what_others_refer_to_and_then_whole(stay: Stay) -
     assert {ground.get(one, **FRESH).status_code for one in stay.places} == {410}
     assert stay.tagged() == 0
     assert stay.read(stay.theirs) == stay.before
+
+
+@pytest.mark.parametrize("arrives", [False, True])
+def test_a_demo_that_died_while_it_was_loaded_goes_whole(
+    ground: Ground, tmp_path: Path, arrives: bool
+) -> None:
+    folder, patience = tmp_path / "study", VirtualTime().patience()
+    with pytest.raises(Killed):
+        guest_demo(
+            folder,
+            ground.url,
+            bodies=enrolled("msct-p01"),
+            confirm=nobody_asks,
+            transport=Dying(3, arrives=arrives),
+            say=lambda _: None,
+        )
+    with GuestBook.open(folder) as book:
+        places = [f"{row.type}/{row.id}" for row in book.rows()]
+    there = [one for one in places if ground.get(one, **FRESH).status_code == 200]
+    assert there and (len(there) == len(places)) == arrives
+    report = clear(folder, confirm=nobody_asks, patience=patience, say=lambda _: None)
+    assert (report.deleted, report.proved) == (len(there), len(places))
+    assert {ground.get(one, **FRESH).status_code for one in there} == {410}
 
 
 @pytest.mark.soak

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from fhir_msct import data
+from hapi.running import GRACE_SECONDS
 
 HERE = Path(__file__).parent
 
@@ -298,6 +300,43 @@ def test_make_hapi_takes_its_server_with_it(machine: Machine, how: signal.Signal
     code, _ = machine.make_hapi(HAPI_PORT=free_port())  # its first transaction brings the signal
     assert code == (0 if how != signal.SIGKILL else -signal.SIGKILL)
     machine.wait_until_the_server_is_gone()
+
+
+def test_a_second_ctrl_c_waits_for_nothing_and_leaves_no_maven_behind(machine: Machine) -> None:
+    machine.has_java()
+    busy = machine.home / "busy"
+    machine.has_maven(
+        LOCK.format(lock=str(machine.alive)) + f"import time\nopen({str(busy)!r}, 'w')\ntime.sleep(600)"
+    )
+    process = machine.python("-m", "hapi", HAPI_PORT=free_port())
+    began = time.monotonic()
+    while not busy.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < began + 60
+        time.sleep(0.05)
+    began = time.monotonic()
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said.splitlines()[-1]) == (0, "stopped")
+    assert time.monotonic() - began < GRACE_SECONDS
+    machine.wait_until_the_server_is_gone()
+
+
+def test_what_somebody_exported_for_a_server_of_their_own_is_not_for_that_of_the_tests(
+    machine: Machine,
+) -> None:
+    machine.has_java(
+        "import json\nsys.exit(json.dumps(sorted(n for n in os.environ if n.startswith('HAPI_'))))"
+    )
+    machine.has_maven()
+    start = (
+        "import pathlib; from hapi.running import Hapi; "
+        "Hapi(log=pathlib.Path('hapi.log'), settings={'HAPI_PAGE': '7'}).start()"
+    )
+    said = machine.python("-c", start, HAPI_DB="/somebody/elses").communicate(timeout=60)[1]
+    assert said.splitlines()[-1] == '["HAPI_PAGE", "HAPI_PORT"]'
 
 
 @pytest.mark.parametrize(
