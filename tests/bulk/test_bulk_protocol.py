@@ -82,6 +82,17 @@ def test_where_get_is_refused_it_is_posted_and_types_are_repeated_only_at_last()
     ]
 
 
+@pytest.mark.parametrize(("dialects", "sent"), [(False, ["GET"] * 2), (True, ["GET", "POST", "POST"])])
+def test_a_401_to_a_kick_off_is_asked_once_more_and_is_the_answer(dialects: bool, sent: list[str]) -> None:
+    def shut(request: httpx.Request) -> httpx.Response:
+        return status(405 if dialects and request.method == "GET" else 401, "login")(request)
+
+    wire = Wire(shut)
+    with pytest.raises(Declined) as caught:
+        wire.bulk.kick_off("", ["Patient"])
+    assert (caught.value.status, [one.method for one in wire.requests]) == (401, sent)
+
+
 def test_a_kick_off_whose_answer_is_lost_is_not_sent_again() -> None:
     def lost(request: httpx.Request) -> httpx.Response:
         raise httpx.ReadError("reset")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fhir_msct import plan as plans
-from fhir_msct.tasks.exporting import level
+from fhir_msct.tasks.export_level import level
 
 EXPORT = [{"name": "export", "definition": "x"}]
 

@@ -50,6 +50,15 @@ class Waiting(Struct, frozen=True, kw_only=True):
     wait: float | None
 
 
+def kick_off_of(
+    base: str, level: str, types: Sequence[str], *, since: str = "", filters: Sequence[str] = ()
+) -> tuple[str, list[tuple[str, str]]]:
+    """Where an export at a level (``, `Patient` or `Group/id`) is asked for, and with which parameters."""
+    pairs = [("_type", ",".join(types)), *([("_since", since)] if since else [])]
+    pairs += [("_typeFilter", one) for one in filters]
+    return f"{base}/{level}/$export".replace("//$", "/$"), pairs
+
+
 class Bulk:
     """The exports of one server. `file_origins`: where else files lie that may see the token."""
 
@@ -60,24 +69,24 @@ class Bulk:
     def kick_off(
         self, level: str, types: Sequence[str], *, since: str = "", filters: Sequence[str] = ()
     ) -> Accepted:
-        """A new job for these types at a level: ``, `Patient` or `Group/id`.
+        """A new job for these types at a level, with the parameters of `kick_off_of`.
 
-        It is sent once: where no answer comes there may be a job that nobody knows. Raises Declined,
-        Unreachable, and Unusable (`status-foreign`) where the server wants to be polled elsewhere.
+        It is sent once: where no answer comes there may be a job that nobody knows. Raises Declined (401:
+        whatever the dialect), Unreachable, and Unusable (`status-foreign`: to be polled elsewhere).
         """
         route = f"{level.partition('/')[0]}/$export".lstrip("/")
-        url = f"{self._origin.base}/{level}/$export".replace("//$", "/$")
-        pairs = [("_since", since)] if since else []
-        pairs += [("_typeFilter", one) for one in filters]
-        comma, one_by_one = [("_type", ",".join(types))], [("_type", type_) for type_ in types]
-        query = urlencode([*comma, *pairs], quote_via=quote, safe=",")
+        url, comma = kick_off_of(self._origin.base, level, types, since=since, filters=filters)
+        one_by_one = [*(("_type", type_) for type_ in types), *comma[1:]]
+        query = urlencode(comma, quote_via=quote, safe=",")
         ways: list[tuple[str, str, bytes | None]] = [("GET", f"{url}?{query}", None)]
-        ways += [("POST", url, _parameters([*asked, *pairs])) for asked in (comma, one_by_one)]
+        ways += [("POST", url, _parameters(asked)) for asked in (comma, one_by_one)]
         refused: Declined | None = None
         for method, address, body in ways:
             try:
                 return self._kicked(method, address, body, route)
             except Declined as error:
+                if error.status == 401:
+                    raise
                 refused = refused or error
                 if error.status not in OTHER_DIALECT:
                     break
@@ -86,7 +95,7 @@ class Bulk:
     def _kicked(self, method: str, url: str, body: bytes | None, route: str) -> Accepted:
         headers = {"Accept": FHIR_JSON, "Prefer": "respond-async", "Cache-Control": "no-cache"}
         headers |= {"Content-Type": FHIR_JSON} if body else {}
-        patience, tried = self._exchange.patience, 0
+        patience, tried, renewed = self._exchange.patience, 0, False
         while True:
             tried += 1
             with self._exchange.stream(
@@ -107,7 +116,10 @@ class Bulk:
                     where = origins.shown(url)
                     raise Unusable("status-foreign", f"{route}: to be polled at {where}: not followed")
                 return Accepted(status_url=url, date=date)
-            if status not in (401, 429, 503) or tried >= patience.tries:
+            if status == 401 and not renewed:
+                renewed = True  # once more, with a new token
+                continue
+            if status not in (429, 503) or tried >= patience.tries:
                 raise Declined(status, codes, _no(route, status, codes))
             patience.sleep(patience.backoff(tried) if wait is None else wait)
 
@@ -159,7 +171,7 @@ class Bulk:
             except Declined as error:
                 if error.status != 401 or renewed or not requires_token:
                     raise
-                wait, renewed = 0.0, True  # once more, with a new token
+                wait, renewed, tried = 0.0, True, tried - 1  # once more, with a new token
             except (Unreachable, Unusable) as error:
                 if tried >= patience.tries or getattr(error, "reason", "cut") not in _TRY_AGAIN:
                     raise

@@ -20,7 +20,7 @@ from fhir_msct.errors import ConfigError
 from fhir_msct.mapping.library import Mapping
 from fhir_msct.plan import Plan, Wanted
 from fhir_msct.records import Resource
-from fhir_msct.tasks import exporting
+from fhir_msct.tasks.export_level import level
 
 COUNTED = 500
 """Patients of the cohort within whom is counted; more are said to be more."""
@@ -72,7 +72,7 @@ class Examination:
         self._looker.budget.ask()
         self._statement = self._looker.client.metadata()
         self.says = capability(self._statement)
-        at, why = exporting.level(self._plan, self._statement)
+        at, why = level(self._plan, self._statement)
         self.how = (
             f"by $export of {at or 'everything'}" if at is not None else "by search" + f" ({why})" * bool(why)
         )

@@ -29,6 +29,15 @@ class Counts:
         for proof in proofs.proofs(self._run):
             proofs.prove(self._run, msgspec.structs.replace(proof, counted=self._count(proof)))
 
+    def require_token(self, error: Exception) -> None:
+        """Returns unless this is a 401 that a search gets as well; else raises what the search raises.
+
+        A server may refuse its export, or one file, in the words for a token that is no longer good.
+        """
+        if isinstance(error, Declined) and error.status == STOPS:
+            for one in windows(self._wanted, self._run.patients)[:1]:
+                self._counted(one.type, one.params(self._wanted.page_size))
+
     def how(self, proof: Proof) -> str:
         """How a type is known once its export is here: by that, or in doubt."""
         lo, hi = self._bounds(proof)

@@ -2,7 +2,8 @@
 
 What an export brought is held against the server's own counts like everything else; a type that it lost,
 cut short or reported an error of is searched for in the same run, and so is everything where the export
-fails or shows no progress. Each step is in the archive, so that a killed run goes on with the same job.
+fails or shows no progress. Each step is in the archive, so that a run that was killed, or whose token is no
+longer good, goes on with the same job.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,54 +16,17 @@ from fhir_msct.archive import bulk_jobs, proofs
 from fhir_msct.archive.bulk_jobs import File, Job
 from fhir_msct.archive.failures import spoken
 from fhir_msct.archive.runs import Asked, Run
-from fhir_msct.client.bulk import Bulk, Waiting
-from fhir_msct.client.failures import Declined, NoUse, Unusable
-from fhir_msct.client.manifest import Listed, Manifest, levels
+from fhir_msct.client.bulk import Accepted, Bulk
+from fhir_msct.client.failures import Declined, Unusable
+from fhir_msct.client.manifest import Listed
 from fhir_msct.client.rest import Client
-from fhir_msct.client.retry import Patience
 from fhir_msct.client.windows import instant_text, windows
 from fhir_msct.dates import instant
-from fhir_msct.errors import Unreachable
 from fhir_msct.plan import Plan, Wanted
 from fhir_msct.tasks.export_counts import Counts
+from fhir_msct.tasks.export_level import filters
 from fhir_msct.tasks.export_lines import Lines
-
-MOST_MANIFESTS = 1000
-"""Parts of one manifest."""
-
-
-DAMAGED = frozenset({"cut", "gzip-cut", "gzip-bad", "shape"})
-"""What is wrong with a manifest that may come whole the next time."""
-
-
-class Failed(Exception):
-    """This export brings nothing more; the text says why."""
-
-
-def level(plan: Plan, capability: dict[str, Any]) -> tuple[str | None, str]:
-    """The level at which to export (empty: the whole server), or None and the reason to search."""
-    known, group = levels(capability), plan.cohort.group
-    if plan.pull.how == "search":
-        return None, ""
-    if group:
-        if plan.pull.how == "export" or "Group" in known:
-            return f"Group/{group.removeprefix('Group/')}", ""
-        return None, "" if plan.pull.how == "auto" else "the server does not say that it exports a Group"
-    if plan.server.kind != "research":
-        why = (
-            "an export without a Group brings everybody's data: [cohort] group, or [server] kind = 'research'"
-        )
-        return None, why if plan.pull.how == "export" else ""
-    if "Patient" in known or (plan.pull.how == "export" and "system" not in known):
-        return "Patient", ""
-    return ("", "") if "system" in known else (None, "")
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the next poll may bring an answer where this one was lost, or came damaged."""
-    if isinstance(error, Unusable):
-        return error.reason in DAMAGED
-    return isinstance(error, Unreachable) and not isinstance(error, NoUse)
+from fhir_msct.tasks.export_polls import Failed, Polls
 
 
 class Exporting:
@@ -80,17 +44,17 @@ class Exporting:
         self._run, self._plan, self._wanted, self._say = run, plan.pull, wanted, say
         self._counts = Counts(client, run, wanted, capability)
         self._bulk = Bulk(client, plan.pull.file_origins)
+        self._polls = Polls(self._bulk, client, plan.pull.stall_minutes, self._counts.require_token)
+        self._tries = client.exchange.patience.tries
         self._expired = ""
         """Why there are no new addresses of files whose links have expired."""
-        self._patience: Patience = client.exchange.patience
-        self._loopback = client.origin.is_loopback
         self._lines = Lines(run, wanted, client.base_url)
 
     def work(self) -> tuple[str, ...]:
         """Returns when the export is kept, or has failed, and what it lacks is to be searched for.
 
         The answer is what to know of it. Raises Unreachable, Interrupted where the disk is full, and what
-        stops every request.
+        stops every request, such as a token that is no longer good: then the next run goes on with this job.
         """
         this = bulk_jobs.job(self._run)
         if this is None or this.state in ("kept", "failed"):
@@ -121,20 +85,25 @@ class Exporting:
             self._say("going on with the export that was begun")
             return this
         self._counts.before()
-        filters = [f"{type_}?code={code}" for type_, codes in self._wanted.codes.items() for code in codes]
-        try:
-            found = self._bulk.kick_off(this.level, self._wanted.types, since=this.since, filters=filters)
-        except (Declined, Unusable) as error:
-            raise Failed(str(error)) from None
+        found = self._kicked_off(this)
         bulk_jobs.accepted(self._run, this, found.status_url, found.date.isoformat() if found.date else None)
         self._say(f"the server exports {', '.join(self._wanted.types)}")
         return self._again()
+
+    def _kicked_off(self, this: Job) -> Accepted:
+        """What the server says to the kick-off; raises Failed where that is no."""
+        asked = filters(self._wanted)
+        try:
+            return self._bulk.kick_off(this.level, self._wanted.types, since=this.since, filters=asked)
+        except (Declined, Unusable) as error:
+            self._counts.require_token(error)
+            raise Failed(str(error)) from None
 
     def _listed(self, this: Job) -> Job:
         """The job, once its files are known."""
         if this.state != "accepted":
             return this
-        parts = self._manifests(this)
+        parts = self._polls.manifests(this.status_url)
         moment = min(
             (found for found in (instant(part.transaction_time) for part in parts) if found), default=None
         )
@@ -163,58 +132,6 @@ class Exporting:
             mark = instant_text(min([begun, *told]))
             proofs.advance(self._run, "", watermark=mark)
 
-    def _manifests(self, this: Job, tries: int | None = None) -> list[Manifest]:
-        """The manifest and its further parts."""
-        parts, url, met = list[Manifest](), this.status_url, set[str]()
-        while url and len(parts) < MOST_MANIFESTS:
-            if url in met:
-                raise Failed("the manifest's next links run in a circle")
-            met.add(url)
-            parts.append(self._done(url, tries))
-            url = parts[-1].next or ""
-        return parts
-
-    def _done(self, url: str, tries: int | None) -> Manifest:
-        """A manifest, when the job is done; raises Failed where it fails or shows no progress.
-
-        Progress is what was not said before: what goes to and fro, or is left out now and then, is none.
-        With `tries` it was done before, and is asked for only so often.
-        """
-        moved, said, tried = self._patience.clock(), {""}, 0
-        last = Waiting(progress="", wait=None)
-        while True:
-            found = self._polled(url, last, tried)
-            if isinstance(found, Manifest):
-                return found
-            if found.progress not in said:
-                moved = self._patience.clock()
-                said.add(found.progress)
-            if self._patience.clock() - moved > self._plan.stall_minutes * 60:
-                raise Failed(f"it showed no progress for {self._plan.stall_minutes} minutes")
-            tried, last = tried + 1, found
-            if tries and tried >= tries:
-                raise Failed("its manifest is there no longer")
-            self._patience.sleep(self._wait(found, tried))
-
-    def _polled(self, url: str, last: Waiting, tried: int) -> Waiting | Manifest:
-        """A poll; one that is lost, or comes damaged, is sent again, as if `last` had been said once more."""
-        lost = 0
-        while True:
-            try:
-                return self._bulk.poll(url)
-            except (Declined, Unreachable, Unusable) as error:
-                lost += 1
-                if lost >= self._patience.tries or not _may_pass(error):
-                    if isinstance(error, Unreachable):
-                        raise
-                    raise Failed(str(error)) from None
-            self._patience.sleep(self._wait(last, tried + lost))
-
-    def _wait(self, found: Waiting, tried: int) -> float:
-        """At least what the server asks for, and longer each time; on this machine as we like."""
-        own = min(2.0 ** min(tried - 1, 6), 60.0)
-        return own if self._loopback or found.wait is None else max(found.wait, own)
-
     def _file(self, this: Job, file: File) -> None:
         """One file: fetched, read, kept."""
         if file.state in ("kept", "failed"):
@@ -227,6 +144,7 @@ class Exporting:
                 self._fetched(this, file)
             self._lines.keep(this, file)
         except (Declined, Unusable) as error:
+            self._counts.require_token(error)
             bulk_jobs.end(self._run, file, "failed", why=str(error))
 
     def _fetched(self, this: Job, file: File) -> None:
@@ -247,7 +165,7 @@ class Exporting:
         if self._expired:
             raise Unusable("gone", self._expired)
         try:
-            parts = self._manifests(this, self._patience.tries)
+            parts = self._polls.manifests(this.status_url, self._tries)
         except Failed as error:
             self._expired = f"$export file: it expired: {error}"
             raise Unusable("gone", self._expired) from None

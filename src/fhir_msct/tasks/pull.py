@@ -36,9 +36,9 @@ from fhir_msct.client.windows import (
 from fhir_msct.dates import instant
 from fhir_msct.errors import ConfigError, UsageError
 from fhir_msct.plan import Plan, Wanted
-from fhir_msct.tasks import exporting
 from fhir_msct.tasks.adopting import take_in
 from fhir_msct.tasks.catching_up import CatchingUp
+from fhir_msct.tasks.export_level import level
 from fhir_msct.tasks.exporting import Exporting
 from fhir_msct.tasks.proving import STOPS, Proving, unsupported
 from fhir_msct.tasks.pulled import PullReport, TypeReport, concluded, finished, not_kept, shortened
@@ -191,7 +191,7 @@ def _plan(
     types = dict.fromkeys(wanted.types, ("", ""))
     types |= {type_: _bound(run.archive, type_, basis, minutes) for type_ in timed}
     about = capabilities.capability(capability)
-    where, _ = exporting.level(plan, capability)
+    where, _ = level(plan, capability)
     if where is not None:  # one instant for all types: what an export brings is held against it
         since = min((since for since, _ in types.values()), default="")
         types = {type_: (since, newest if since else "") for type_, (_, newest) in types.items()}
@@ -247,7 +247,7 @@ def _bound(archive: Archive, type_: str, basis: proofs.Basis | None, minutes: ti
 
 def _notes(run: Run, capability: dict[str, Any], types: Sequence[str], plan: Plan) -> list[str]:
     unable = [type_ for type_ in types if not since_supported(capability, type_)]
-    _, why = exporting.level(plan, capability)
+    _, why = level(plan, capability)
     notes = [f"pulled by search: {why}"] if why else []
     if proofs.watermark(run) is None:
         notes.append(TIMELESS)
