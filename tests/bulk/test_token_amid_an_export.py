@@ -10,7 +10,7 @@ from bulk.test_lost_polls_and_secrets import BASE, HELD, Exporter, with_token
 from client.test_pull_server import Study
 from fhir_msct.archive.store import Archive
 from fhir_msct.client.failures import Declined, Shut
-from lib.fake_fhir import status
+from lib.fake_fhir import Answer, reply, status
 
 
 class Hospital(Exporter):
@@ -110,3 +110,27 @@ def test_a_401_to_an_export_alone_is_no_more_than_a_no(study: Study, what: str) 
     report = study.pull(server)
     assert report.complete, report.problems
     assert "401" in " ".join(report.notes)
+
+
+def test_a_kick_off_whose_answer_was_lost_is_told_of_when_it_was_sent_again(study: Study) -> None:
+    def lost(request: httpx.Request) -> httpx.Response:
+        server.answer(request)
+        raise httpx.ReadError("reset", request=request)
+
+    server = Hospital("GET .*/job", 1)
+    server.bend(r"\$export", lost)
+    for _ in range(2):
+        with pytest.raises(Exception, match=r"gives no answer|401"):
+            study.pull(server)
+    renewed(study)
+    report = study.pull(server)
+    assert report.complete, report.problems
+    assert server.jobs == 2
+    assert sum(note.count("a kick-off whose answer was lost was sent again") for note in report.notes) == 1
+
+
+@pytest.mark.parametrize("answer", [status(503), status(400), lambda request: reply(202, "")])
+def test_a_kick_off_that_was_answered_left_no_job(study: Study, answer: Answer) -> None:
+    server = Hospital()
+    server.bend(r"\$export", answer)
+    assert "lost" not in " ".join(study.pull(server).notes)

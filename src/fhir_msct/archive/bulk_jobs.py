@@ -77,12 +77,19 @@ def same_question(archive: Archive, config: str) -> str:
     return asked if asked.partition(" ")[0] == config.partition(" ")[0] else config
 
 
+def note(run: Run, this: Job, why: str) -> None:
+    """What is to be known of a job, unless its next step says otherwise."""
+    with run.archive.transaction() as connection:
+        connection.execute("update bulk_job set why = ? where id = ?", (why, this.id))
+        run.log()
+
+
 def accepted(run: Run, this: Job, status_url: str, date: str | None) -> None:
-    """The server took the job on."""
+    """The server took the job on; what is to be known of it is what was before it was asked to."""
     with run.archive.transaction() as connection:
         connection.execute(
-            "update bulk_job set state = 'accepted', status_url = ?, kickoff_date = ? where id = ?",
-            (status_url, date, this.id),
+            "update bulk_job set state = 'accepted', status_url = ?, kickoff_date = ?, why = ? where id = ?",
+            (status_url, date, this.why, this.id),
         )
         run.log()
 

@@ -22,11 +22,14 @@ from fhir_msct.client.manifest import Listed
 from fhir_msct.client.rest import Client
 from fhir_msct.client.windows import instant_text, windows
 from fhir_msct.dates import instant
+from fhir_msct.errors import ServerFailed
 from fhir_msct.plan import Plan, Wanted
 from fhir_msct.tasks.export_counts import Counts
 from fhir_msct.tasks.export_level import filters
 from fhir_msct.tasks.export_lines import Lines
 from fhir_msct.tasks.export_polls import Failed, Polls
+
+LOST = "a kick-off whose answer was lost was sent again: the server may hold a job that nobody asks for"
 
 
 class Exporting:
@@ -75,6 +78,7 @@ class Exporting:
             return self._ended(this)
         except Failed as failed:
             why = f"the export was left, and everything searched for: {failed}"
+            why = "; ".join([*self._so_far(), why])
             self._cancelled(this)
             bulk_jobs.finish(self._run, this, "failed", self._search(self._wanted.types), why=why)
             return why
@@ -91,11 +95,15 @@ class Exporting:
         return self._again()
 
     def _kicked_off(self, this: Job) -> Accepted:
-        """What the server says to the kick-off; raises Failed where that is no."""
+        """What the server says to the kick-off; that its answer was lost stands here until there is one."""
         asked = filters(self._wanted)
+        bulk_jobs.note(self._run, this, LOST)
         try:
             return self._bulk.kick_off(this.level, self._wanted.types, since=this.since, filters=asked)
-        except (Declined, Unusable) as error:
+        except ServerFailed as error:
+            bulk_jobs.note(self._run, this, this.why)
+            if not isinstance(error, (Declined, Unusable)):
+                raise
             self._counts.require_token(error)
             raise Failed(str(error)) from None
 
@@ -184,7 +192,8 @@ class Exporting:
         failed = {file.type: file.why for file in outputs if file.state == "failed"}
         errors = sum(file.lines or 1 for file in files if file.kind == "error")
         absent = {type_ for type_ in self._wanted.types if type_ not in {file.type for file in outputs}}
-        whys = [f"{type_} was searched for: {why}" for type_, why in sorted(failed.items())]
+        whys = self._so_far()
+        whys += [f"{type_} was searched for: {why}" for type_, why in sorted(failed.items())]
         if [file for file in files if file.kind == "deleted" and file.state == "failed"]:
             whys.append("the list of deletions could not be read: ids are compared instead")
         if not this.since:  # everything; since an instant most types bring nothing
@@ -206,6 +215,11 @@ class Exporting:
         now = bulk_jobs.job(self._run) or this
         if now.status_url:
             self._bulk.cancel(now.status_url)
+
+    def _so_far(self) -> list[str]:
+        """What is to be known of the job whatever becomes of it."""
+        now = bulk_jobs.job(self._run)
+        return [now.why] if now and now.why else []
 
     def _search(self, types: Iterable[str]) -> list[Asked]:
         since = {proof.type: proof.since for proof in proofs.proofs(self._run)}
