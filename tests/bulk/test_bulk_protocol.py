@@ -82,6 +82,17 @@ def test_where_get_is_refused_it_is_posted_and_types_are_repeated_only_at_last()
     ]
 
 
+@pytest.mark.parametrize("code", [413, 414, 431])
+def test_a_kick_off_that_is_too_long_for_an_address_is_posted(code: int) -> None:
+    wire = Wire(lambda request: status(code)(request) if request.method == "GET" else taken_on(request))
+    filters = [f"Observation?code=http://loinc.org|{number}" for number in range(200)]
+    wire.bulk.kick_off("Group/g", ["Observation"], filters=filters)
+    get, post = wire.requests
+    assert (post.method, post.url.query, post.headers["content-type"]) == ("POST", b"", get.headers["accept"])
+    listed = json.loads(post.content)["parameter"]
+    assert [one["valueString"] for one in listed] == ["Observation", *filters]
+
+
 @pytest.mark.parametrize(("dialects", "sent"), [(False, ["GET"] * 2), (True, ["GET", "POST", "POST"])])
 def test_a_401_to_a_kick_off_is_asked_once_more_and_is_the_answer(dialects: bool, sent: list[str]) -> None:
     def shut(request: httpx.Request) -> httpx.Response:

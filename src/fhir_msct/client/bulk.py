@@ -30,8 +30,8 @@ from fhir_msct.errors import ConfigError, Unreachable
 
 NDJSON = "application/fhir+ndjson"
 
-OTHER_DIALECT = frozenset({400, 404, 405, 415, 422, 501})
-"""Statuses after which a kick-off is tried in the next dialect."""
+OTHER_DIALECT = frozenset({400, 404, 405, 413, 414, 415, 422, 431, 501})
+"""Statuses after which a kick-off is tried in the next dialect; a long GET (413, 414, 431) goes by POST."""
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
