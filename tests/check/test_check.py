@@ -61,11 +61,13 @@ def test_nothing_is_stored(server: Sandbox, examine: Examine, tmp_path: Path) ->
     assert [path.name for path in tmp_path.rglob("*")] == ["trial", "study.toml"]
 
 
-def test_the_plan_is_that_of_pull(server: Sandbox, examine: Examine, tmp_path: Path) -> None:
-    report = examine(server)
+@pytest.mark.parametrize("how", ["search", "export"])
+def test_the_plan_is_that_of_pull(server: Sandbox, examine: Examine, tmp_path: Path, how: str) -> None:
+    report = examine(server, "[pull]", f'how = "{how}"')
     plan = plans.load(tmp_path / "trial")
     said = pull_plan(plan, Mapping.load(tmp_path / "trial", plan).wanted())
     assert set(report.plan) == {line for line in said if not line.startswith("scopes")}
+    assert any("/$export?_type=" in line for line in report.plan) == (how == "export")
     assert any(set(report.scopes.v2) <= set(line.split()) for line in said)
 
 

@@ -27,7 +27,7 @@ from fhir_msct.plan import Plan
 from fhir_msct.tasks import receiving
 from fhir_msct.tasks.discover import Discovered, Discovery
 from fhir_msct.tasks.examining import CodeHeld, Examination, TypeHeld
-from fhir_msct.tasks.pull import access, pull_plan
+from fhir_msct.tasks.pull_plan import access, pull_plan
 from fhir_msct.tasks.push import WRITTEN
 from fhir_msct.tasks.quirks import LEVELS, Remark, remark
 

@@ -22,10 +22,8 @@ from fhir_msct.client import capability as capabilities
 from fhir_msct.client import cohort, exchange
 from fhir_msct.client.connect import connect
 from fhir_msct.client.failures import Declined
-from fhir_msct.client.origin import Origin
 from fhir_msct.client.rest import Client
 from fhir_msct.client.retry import Patience
-from fhir_msct.client.scopes import Access
 from fhir_msct.client.windows import (
     EARLIEST,
     instant_text,
@@ -34,13 +32,14 @@ from fhir_msct.client.windows import (
     windows,
 )
 from fhir_msct.dates import instant
-from fhir_msct.errors import ConfigError, UsageError
+from fhir_msct.errors import UsageError
 from fhir_msct.plan import Plan, Wanted
 from fhir_msct.tasks.adopting import take_in
 from fhir_msct.tasks.catching_up import CatchingUp
 from fhir_msct.tasks.export_level import level
 from fhir_msct.tasks.exporting import Exporting
 from fhir_msct.tasks.proving import STOPS, Proving, unsupported
+from fhir_msct.tasks.pull_plan import access, checked, pull_plan
 from fhir_msct.tasks.pulled import PullReport, TypeReport, concluded, finished, not_kept, shortened
 
 __all__ = ["PullReport", "TypeReport", "access", "pull", "pull_plan"]
@@ -99,7 +98,7 @@ def _from_server(
     patience: Patience | None,
     say: Say,
 ) -> PullReport:
-    base = _checked(plan)
+    base = checked(plan)
     sent: list[Sent] = []
     with ExitStack() as closing:
         archive = None
@@ -139,24 +138,8 @@ def _from_server(
         )
 
 
-def access(wanted: Wanted) -> Access:
-    """What a pull has to be allowed: to read the types that are wanted, and those that name the cohort."""
-    naming = [type_.partition("/")[0] for type_, _ in cohort.requests(wanted.cohort)]
-    types = sorted(wanted.types, key=lambda type_: type_ != "Patient")
-    return Access(read=tuple(dict.fromkeys([*naming, *types])))
-
-
 def _noting(sent: list[Sent]) -> Callable[[exchange.Sent], None]:
     return lambda one: sent.append((one.method, one.route, one.status, one.bytes, one.id))
-
-
-def _checked(plan: Plan) -> str:
-    """The base address to pull from; raises ConfigError where the plan does not say all that it must."""
-    if not plan.server.url:
-        raise ConfigError("study.toml: [server] url is not set: say where to pull from, or use --from FOLDER")
-    origin = Origin(plan.server.url, allow_http=plan.server.allow_http)
-    cohort.checked(plan.cohort, origin)
-    return origin.base
 
 
 def _fingerprint(wanted: Wanted, date: datetime | None, full: bool) -> str:
@@ -257,31 +240,3 @@ def _notes(run: Run, capability: dict[str, Any], types: Sequence[str], plan: Pla
         if known and name not in known and not run.left(type_):
             notes.append(UNCLAIMED.format(type_, name))
     return notes + ([EVERYTHING.format(", ".join(unable))] if unable else [])
-
-
-def pull_plan(plan: Plan, wanted: Wanted) -> tuple[str, ...]:
-    """What a pull would send, line by line, and the scopes it needs; nothing is sent.
-
-    Raises ConfigError where the plan does not say all that a pull must know.
-    """
-    base = _checked(plan)
-    asked = [f"GET {base}/metadata"]
-    if plan.server.auth == "smart":
-        asked = [
-            f"GET {base}/.well-known/smart-configuration",
-            "POST a token (and again before it expires)",
-            *asked,
-        ]
-    for type_, params in cohort.requests(wanted.cohort):
-        asked.append(f"GET {base}/{type_}" + (f"?{_shown(params)}" if params else ""))
-    named = cohort.patients_named(wanted.cohort)
-    for window in windows(wanted, named or ("[each patient of the cohort]",)):
-        params = window.params(wanted.page_size)
-        asked.append(f"GET {base}/{window.type}?{_shown(params)}  (and its pages; counted before and after)")
-        if window.type != "Patient":
-            asked.append("    and counted a few times in other orders, and by the patients' addresses")
-    return (*asked, f"scopes: {' '.join(access(wanted).scopes(v2=True))}")
-
-
-def _shown(params: Sequence[tuple[str, str]]) -> str:
-    return "&".join(f"{name}={value}" for name, value in params)
