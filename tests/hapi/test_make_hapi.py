@@ -38,5 +38,6 @@ def test_make_hapi_serves_the_trial_says_what_to_try_and_leaves_nothing_behind(t
         assert (process.wait(60), process.stderr.read().strip()) == (0, "stopped")
     finally:
         process.kill()
+        process.communicate()
     with pytest.raises(httpx.ConnectError):
         httpx.get(url, trust_env=False)
