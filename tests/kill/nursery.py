@@ -9,6 +9,7 @@ something in the study folder is opened for writing, made, renamed or removed.
 import errno
 import gc
 import json
+import logging
 import mmap
 import os
 import resource
@@ -29,6 +30,9 @@ KINDS = ("sql", "file")
 CHANGES = frozenset({"os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "shutil.rmtree"})
 NEEDS_ROOM = frozenset({"open", "os.mkdir", "os.rename", "os.link"})
 COUNTS = struct.Struct(f"{len(KINDS)}q")
+LISTENING = "what is logged is heard"
+"""The first line of a child that says what is logged."""
+
 HEAVY = (
     *("fhir_msct.cli", "fhir_msct.study", "fhir_msct.tasks.told", "fhir_msct.tasks.verify"),
     *("fhir_msct.tasks.load", "fhir_msct.tasks.init", "fhir.resources.R4B.observation"),
@@ -79,12 +83,13 @@ class Nursery:
         limit: int | None = None,
         pages: int | None = None,
         fail: int | None = None,
+        log: bool = False,
     ) -> Ended:
         """Runs `fhir-msct words` in a process of its own.
 
         `die`: killed at the n-th event of a kind; `after`: killed after that many seconds; `limit`: no file
         may grow beyond these bytes; `pages`: the database may not; `fail`: the n-th change of a file says
-        that the disk is full.
+        that the disk is full; `log`: everything that anybody logs, at any level, is said too.
         """
         stdin, stdout = self._pipes()
         order = {
@@ -95,6 +100,7 @@ class Nursery:
             "limit": limit,
             "pages": pages,
             "fail": fail,
+            "log": log,
         }
         self._born.clear()
         stdin.write(json.dumps(order) + "\n")
@@ -163,6 +169,9 @@ def _live(order: dict[str, Any], shared: mmap.mmap, out: int) -> None:
     sys.addaudithook(watch)
     if order["limit"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], order["limit"]))
+    if order["log"]:
+        logging.basicConfig(level=logging.DEBUG, format="%(levelname)s:%(name)s:%(message)s")
+        logging.debug(LISTENING)
     sys.argv = ["fhir-msct", *order["argv"]]
     code = 70
     try:

@@ -107,4 +107,7 @@ def holds(text: str, parts: list[str]) -> bool:
 
 
 SECRET, PEOPLE = pattern(CANARY, DIGITS), pattern(PERSON)
+LOGGED = re.compile(r"^(DEBUG|INFO|WARNING|ERROR):(httpx|httpcore|hpack|h11)", re.MULTILINE)
+"""What a library logs of a request, whatever it is."""
+
 QUOTED = quote(f"{CANARY} ü/&")

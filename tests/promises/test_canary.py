@@ -1,7 +1,7 @@
 """Nothing of a patient and no secret gets out of the places that are meant to hold it, whatever goes wrong.
 
 Canaries in every name, identifier, address, note, measured value and secret are looked for in all that the
-commands say, and in every file they leave, but these: they are the data.
+commands say and log, at any level, and in every file they leave, but these: they are the data.
 
 What a patient goes by on the server (the id, which is a subject's `usubjid`) says where to look. It may be
 named where somebody has to look for it: in the first screen and the plan of a push, which list subjects,
@@ -22,8 +22,8 @@ import pytest
 
 from fhir_msct.sandbox.faults import Faults
 from fhir_msct.sandbox.server import Sandbox
-from kill.nursery import Ended, Nursery
-from promises.canaries import CANARY, DIGITS, PEOPLE, PERSON, SECRET, person, trial
+from kill.nursery import LISTENING, Ended, Nursery
+from promises.canaries import CANARY, DIGITS, LOGGED, PEOPLE, PERSON, SECRET, person, trial
 
 TOKEN = f"{CANARY}SECRET~+/="
 MEANT = (
@@ -104,8 +104,9 @@ class Watched:
     def run(self, *words: object, codes: tuple[int, ...] = (0,), **trouble: int) -> Ended:
         """A command that ends with one of these codes and keeps every secret."""
         folder = next(word for word in words if isinstance(word, Path))
-        ended = self.nursery.run(*words, folder=folder, **trouble)  # type: ignore[arg-type]
+        ended = self.nursery.run(*words, folder=folder, log=True, **trouble)  # type: ignore[arg-type]
         assert ended.code in codes, ended.said
+        assert LISTENING in ended.said and not LOGGED.search(ended.said), ended.said
         assert not SECRET.search(ended.said), (words, SECRET.search(ended.said))
         assert "a defect" not in ended.said, ended.said
         return ended

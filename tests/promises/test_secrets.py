@@ -1,8 +1,9 @@
 """No secret that lets somebody in gets anywhere but to the server that it is for.
 
 Private keys, passwords, access tokens, assertions, and the addresses of exported files are noted down where
-they are made, and looked for, whole and in parts, in all that the commands say and leave: raw, as in an
-address, in base64 and base64url. Only the archive may hold the addresses of an export, until it is over.
+they are made, and looked for, whole and in parts, in all that the commands say, log at any level, and leave:
+raw, as in an address, in base64 and base64url. Only the archive may hold the addresses of an export, until it
+is over.
 """
 
 import base64
@@ -20,8 +21,8 @@ import pytest
 
 from fhir_msct.client.keys import Algorithm, make
 from fhir_msct.sandbox import Faults, Registration, Sandbox, Smart
-from kill.nursery import Ended, Nursery
-from promises.canaries import CANARY, SECRET, holds, pattern, person, pieces, trial
+from kill.nursery import LISTENING, Ended, Nursery
+from promises.canaries import CANARY, LOGGED, SECRET, holds, pattern, person, pieces, trial
 
 CLIENT, PASSWORD = f"{CANARY}-client", f"{CANARY}+pass/word="
 STUDY = """
@@ -124,9 +125,11 @@ class Guarded:
 
     def run(self, *words: object, codes: tuple[int, ...] = (0,), **trouble: Any) -> Ended:
         folder = next(word for word in words if isinstance(word, Path))
-        ended = self.nursery.run(*words, folder=folder, **trouble)
+        ended = self.nursery.run(*words, folder=folder, log=True, **trouble)
         assert ended.code in codes, ended.said
         assert "a defect" not in ended.said and "Traceback" not in ended.said, ended.said
+        assert not LOGGED.search(ended.said), ended.said
+        assert ended.killed or LISTENING in ended.said
         self.told.append(ended.said)
         return ended
 

@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -25,7 +25,7 @@ from fhir_msct.client.manifest import Listed, Manifest, read_manifest
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.reply import FHIR_JSON, issue_codes, media_type
 from fhir_msct.client.rest import Client
-from fhir_msct.client.retry import RETRIED, TRANSIENT, http_date, retry_after
+from fhir_msct.client.retry import RETRIED, TRANSIENT, asked_wait, http_date
 from fhir_msct.errors import ConfigError, Unreachable
 
 NDJSON = "application/fhir+ndjson"
@@ -107,7 +107,7 @@ class Bulk:
                 with_token=True,
                 admits=self._origin.holds,
             ) as reply:
-                status, wait = reply.status_code, _wait(reply)
+                status, wait = reply.status_code, asked_wait(reply.headers)
                 place, date = reply.headers.get("content-location"), http_date(reply.headers.get("date"))
                 codes = issue_codes(_told(reply, self._exchange.limits))
             if status == 202 and place:
@@ -140,7 +140,8 @@ class Bulk:
                 with_token=True,
                 admits=self._origin.is_place_of,
             ) as reply:
-                status, wait, progress = reply.status_code, _wait(reply), reply.headers.get("x-progress", "")
+                status, wait = reply.status_code, asked_wait(reply.headers)
+                progress = reply.headers.get("x-progress", "")
                 if status == 200:
                     return read_manifest(read_body(reply, self._exchange.limits), self._origin)
                 codes = issue_codes(_told(reply, self._exchange.limits))
@@ -227,7 +228,7 @@ class Bulk:
             if reply.status_code != 200:
                 codes = issue_codes(_told(reply, self._exchange.limits))
                 if reply.status_code in RETRIED:
-                    return _wait(reply) or 1.0
+                    return asked_wait(reply.headers) or 1.0
                 raise Declined(reply.status_code, codes, _no("$export file", reply.status_code, codes))
             media = media_type(reply.headers.get("content-type", ""))
             if "html" in media or "xml" in media:
@@ -291,11 +292,6 @@ def _told(reply: httpx.Response, limits: Any) -> bytes:
         return read_body(reply, limits)
     except (TooSlow, Unusable, httpx.TransportError):  # status and headers are here, and say enough
         return b""
-
-
-def _wait(reply: httpx.Response) -> float | None:
-    date = http_date(reply.headers.get("date"))
-    return retry_after(reply.headers.get("retry-after"), date or datetime.now(UTC))
 
 
 def _no(route: str, status: int, codes: Sequence[str]) -> str:

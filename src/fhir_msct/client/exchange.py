@@ -9,7 +9,6 @@ authenticate has to ask first (`auth.Ask`) goes without a token. Redirects are f
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -25,7 +24,8 @@ from fhir_msct.client.network import Network
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.redirects import Trail
 from fhir_msct.client.reply import FHIR_JSON, REFUSED, Reply, checked, reply_of, request_id, says_later
-from fhir_msct.client.retry import FAILED, RETRIED, Gate, Patience, http_date, retry_after
+from fhir_msct.client.retry import FAILED, RETRIED, Gate, Patience, asked_wait
+from fhir_msct.client.unlogged import unlogged
 from fhir_msct.errors import MsctError, ServerFailed, ServerUnfit, Unreachable
 
 GUEST_CONNECTIONS, GUEST_REQUESTS = 4, 5.0
@@ -89,7 +89,8 @@ class Exchange:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
+        with unlogged():
+            self._http.close()
 
     def send(
         self,
@@ -165,8 +166,7 @@ class Exchange:
                     if status == 401 and with_token:
                         self.auth.renew(authorization)
                     if status in RETRIED:
-                        date = http_date(response.headers.get("date")) or datetime.now(UTC)
-                        self._gate.close_for(retry_after(response.headers.get("retry-after"), date) or 0.0)
+                        self._gate.close_for(asked_wait(response.headers) or 0.0)
                     self._let_in |= status < 300
                     yield response
                     return
@@ -187,13 +187,15 @@ class Exchange:
         if not self.origin.is_place_of(url):
             request.headers.pop("Cookie", None)  # the session of our server is nobody else's
         try:
-            response = self._http.send(request, stream=True)
-            try:
-                status, answered = response.status_code, request_id(response.headers.get("x-request-id", ""))
-                yield response
-                size = response.num_bytes_downloaded
-            finally:
-                response.close()
+            with unlogged():
+                response = self._http.send(request, stream=True)
+                try:
+                    status = response.status_code
+                    answered = request_id(response.headers.get("x-request-id", ""))
+                    yield response
+                    size = response.num_bytes_downloaded
+                finally:
+                    response.close()
         except httpx.TransportError as error:
             raise no_answer(error, self._named(url)) from None
         finally:
@@ -254,7 +256,7 @@ class Exchange:
 
     def _read(self, response: httpx.Response, route: str) -> tuple[Reply, float | None]:
         body = self._body(response, route)
-        return reply_of(response.status_code, response.headers, body), _wait(response)
+        return reply_of(response.status_code, response.headers, body), asked_wait(response.headers)
 
     def _body(self, response: httpx.Response, route: str) -> bytes:
         if response.status_code >= 300:
@@ -289,9 +291,3 @@ class Exchange:
     def _named(self, url: str) -> str:
         """Whose address that is."""
         return str(self.origin) if self.origin.holds(url) else origins.shown(url)
-
-
-def _wait(response: httpx.Response) -> float | None:
-    """How long the server wants us to wait, by its own clock."""
-    date = http_date(response.headers.get("date"))
-    return retry_after(response.headers.get("retry-after"), date or datetime.now(UTC))

@@ -7,7 +7,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -60,6 +60,11 @@ def retry_after(text: str | None, now: datetime | None) -> float | None:
         return _clamped(seconds)
     moment = http_date(text)
     return _clamped((moment - now).total_seconds()) if moment and now else None
+
+
+def asked_wait(headers: Mapping[str, str]) -> float | None:
+    """How long an answer wants us to wait, by its own clock, else by ours."""
+    return retry_after(headers.get("retry-after"), http_date(headers.get("date")) or datetime.now(UTC))
 
 
 def http_date(text: str | None) -> datetime | None:
