@@ -20,6 +20,7 @@ from fhir_msct.client.body import Limits
 from fhir_msct.client.capability import statement
 from fhir_msct.client.exchange import METADATA, Exchange, Sent
 from fhir_msct.client.failures import PageGone, TooSlow, Unusable
+from fhir_msct.client.following import followed
 from fhir_msct.client.network import Network
 from fhir_msct.client.origin import Origin, shown
 from fhir_msct.client.pages import Page
@@ -31,8 +32,6 @@ Params = Mapping[str, str] | Sequence[tuple[str, str]]
 
 LONGEST_URL = 1800
 """Bytes of an address that every server and proxy takes; a longer search is sent as POST."""
-
-MOST_PAGES = 10_000
 
 FAILING = 3
 """Times that a next page fails before its search counts as gone: a HAPI that was killed while it searched
@@ -125,19 +124,11 @@ class Client:
         """The pages of a search, each `next` link followed as the server wrote it.
 
         `start` is a `next` link to go on from. Raises PageGone (404 or 410 on a later page, or it fails each
-        time: send the search again), Declined, and Unusable (`next-cycle`, `next-foreign`, `shape`).
+        time: send the search again), Declined, and Unusable (`next-cycle`, `next-repeats`, `next-foreign`,
+        `shape`).
         """
         page = self._next_page(type_, start) if start else self._first_page(type_, params)
-        met: set[str] = set()
-        for _ in range(MOST_PAGES):
-            yield page
-            if page.next is None:
-                return
-            if page.next in met:
-                raise Unusable("next-cycle", f"{type_}: the server's next links run in a circle")
-            met.add(page.next)
-            page = self._next_page(type_, page.next)
-        raise Unusable("next-cycle", f"{type_}: more than {MOST_PAGES} pages")
+        yield from followed(type_, page, lambda url: self._next_page(type_, url))
 
     def count(self, type_: str, params: Params) -> int | None:
         """How many resources match, as the server counts them now; None where it does not say."""
