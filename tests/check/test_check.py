@@ -1,8 +1,13 @@
 """The doctor on a healthy server: ready, within its limit, reading only, leaving nothing behind."""
 
+import itertools
 import json
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 
+import httpx
 import pytest
 
 from check.conftest import Examine
@@ -54,6 +59,57 @@ def test_it_only_reads_and_sends_at_most_sixty_requests(
     assert {method for method, _ in asked} == {"GET", "POST"}
     assert {place for method, place in asked if method == "POST"} == {"_search"}
     assert server.versions == before
+
+
+class Weary(FakeFhir):
+    """Sends most questions on, puts them off or wants another token first, in a pattern that repeats."""
+
+    def __init__(self, pattern: Sequence[str]) -> None:
+        super().__init__(
+            [*resources(), *(observation(f"more{n}", coded("urn:h", f"{n}")) for n in range(60))]
+        )
+        self.pattern = itertools.cycle(pattern)
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        what = next(self.pattern)
+        if what == "moved" and request.method == "GET":
+            moved = request.url.copy_add_param("moved", str(len(self.requests)))
+            return status(307, Location=str(moved))(request)
+        if what in ("401", "503"):
+            return status(int(what))(request)
+        return super().answer(request)
+
+
+TROUBLES = (
+    *(("moved", "503", "moved", "ok"), ("moved", "moved", "moved", "ok"), ("401", "ok"), ("503", "ok")),
+    *(("moved", "401", "moved", "ok"), ("moved", "ok"), ("ok",)),
+    *(tuple(Random(seed).choices(("moved", "503", "401", "ok", "ok", "ok"), k=7)) for seed in range(20)),
+)
+
+
+@pytest.mark.parametrize("pattern", TROUBLES, ids="-".join)
+@pytest.mark.parametrize("push", [False, True])
+def test_redirects_renewed_tokens_and_tries_count_as_well(
+    examine: Examine, tmp_path: Path, pattern: tuple[str, ...], push: bool
+) -> None:
+    key = tmp_path / "key.json"
+    make(key, "ES384")
+    toml = ['auth = "smart"', 'client_id = "msct"', f'key_file = "{key}"']
+    if push:
+        toml += ["[push]", 'url = "http://127.0.0.1:8099/fhir/other"']
+    server = smart(Weary(pattern), "system/*.cruds")
+    with suppress(ServerFailed):
+        report = examine(server, *toml, discover=True)
+        assert report.requests == len(server.requests)
+        assert {"limit", "no-access"} & names(report) or report.discovered
+    assert len(server.requests) <= 60
+
+
+def test_a_question_is_cut_short_where_the_limit_is_reached(examine: Examine) -> None:
+    server = Weary(("ok", "ok", *("moved", "503", "moved", "ok") * 3))
+    report = examine(server, "[push]", 'url = "http://127.0.0.1:8099/fhir"', "same_as_source = true")
+    assert (len(server.requests), report.requests) == (60, 60)
+    assert "limit" in names(report, "decide")
 
 
 def test_nothing_is_stored(server: Sandbox, examine: Examine, tmp_path: Path) -> None:
@@ -189,7 +245,7 @@ def smart(server: FakeFhir, granted: str) -> FakeFhir:
     token = {"access_token": "canary", "token_type": "bearer", "expires_in": 300, "scope": granted}
     for pattern, told in (("smart-configuration", place), ("POST .*/token", token)):
         body = json.dumps(told)
-        server.bend(pattern, lambda request, body=body: reply(200, body, "application/json"), times=9)
+        server.bend(pattern, lambda request, body=body: reply(200, body, "application/json"), times=99)
     return server
 
 

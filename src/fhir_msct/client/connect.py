@@ -30,12 +30,14 @@ def connect(
     patience: Patience | None = None,
     on_sent: Callable[[Sent], None] | None = None,
     tokens_from: str = "",
+    may_send: Callable[[], None] | None = None,
 ) -> Client:
     """A client for an address of this study: the source, or (`pushing`) where outcomes are written.
 
     The credentials are those of [server], or of [push] where that has its own; they go along only where
     the address has the origin of that section's url. `access` is what a SMART server is asked for,
-    `tokens_from` the origin where earlier runs asked for tokens. Raises ConfigError.
+    `tokens_from` the origin where earlier runs asked for tokens; `may_send` keeps a request here by raising.
+    Raises ConfigError.
     """
     section = _section(url, plan, pushing)
     way: Server | Push = plan.push if section == "push" else plan.server
@@ -53,6 +55,7 @@ def connect(
             proxy=way.proxy, ca_file=_path(way.ca_file), client_cert_file=_path(way.client_cert_file)
         ),
         section=section,
+        may_send=may_send,
     )
 
 

@@ -65,13 +65,17 @@ class Exchange:
         auth: Auth | None = None,
         network: Network | None = None,
         section: str = "server",
+        may_send: Callable[[], None] | None = None,
     ) -> None:
-        """`section` of study.toml describes the way to this server: messages name its keys."""
+        """`section` of study.toml describes the way to this server: messages name its keys.
+
+        `may_send` is called before each request leaves, and keeps it here by raising.
+        """
         self.origin, self._section, self._let_in = origin, section, False
         self.auth = auth or bearer(token)
         self._patience, self._limits = patience, limits
         self.patience, self.limits = patience, limits
-        self._on_sent = on_sent
+        self._on_sent, self._may_send = on_sent, may_send
         self._gate = Gate(patience, None if origin.is_loopback else GUEST_REQUESTS)
         way = {"transport": transport} if transport else (network or Network()).options()
         self._http = httpx.Client(
@@ -186,6 +190,8 @@ class Exchange:
         request = self._http.build_request(method, url, headers=named, content=content)
         if not self.origin.is_place_of(url):
             request.headers.pop("Cookie", None)  # the session of our server is nobody else's
+        if self._may_send:
+            self._may_send()
         try:
             with unlogged():
                 response = self._http.send(request, stream=True)

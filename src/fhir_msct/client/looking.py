@@ -23,7 +23,10 @@ class Spent(MsctError):
 
 
 class Budget:
-    """How many requests may still be sent; every try counts, so a question needs room for all its tries."""
+    """How many requests may still be sent; every one counts, so a question needs room for all its tries.
+
+    Redirects and renewed tokens come on top of those: a question that runs out of room is cut short.
+    """
 
     def __init__(self, limit: int, tries: int) -> None:
         self.limit, self._tries, self.sent = limit, tries, 0
@@ -40,7 +43,16 @@ class Budget:
     def ask(self) -> None:
         """Returns where another question may be asked; raises Spent."""
         if self.is_spent:
-            raise Spent(f"the limit of {self.limit} requests is reached")
+            raise self._spent
+
+    def may_send(self) -> None:
+        """Returns where one more request may be sent; raises Spent."""
+        if self.sent >= self.limit:
+            raise self._spent
+
+    @property
+    def _spent(self) -> Spent:
+        return Spent(f"the limit of {self.limit} requests is reached")
 
 
 class Look(Struct, frozen=True, kw_only=True):

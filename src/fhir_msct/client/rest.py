@@ -60,10 +60,12 @@ class Client:
         auth: Auth | None = None,
         network: Network | None = None,
         section: str = "server",
+        may_send: Callable[[], None] | None = None,
     ) -> None:
         """Raises ConfigError where the address cannot be one; sends nothing yet.
 
-        `section` of study.toml describes the way to this server: messages name its keys.
+        `section` of study.toml describes the way to this server: messages name its keys. `may_send` is
+        called before each request leaves, and keeps it here by raising.
         """
         self._url_key = f"[{section}] url"
         self.origin = Origin(base_url, allow_http=allow_http)
@@ -81,6 +83,7 @@ class Client:
             auth=auth,
             network=network,
             section=section,
+            may_send=may_send,
         )
 
     def __enter__(self) -> Self:

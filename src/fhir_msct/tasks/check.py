@@ -249,6 +249,7 @@ class _Doctor:
             transport=self._transport,
             patience=self._patience,
             on_sent=self._budget.note,
+            may_send=self._budget.may_send,
         )
 
 
@@ -260,11 +261,11 @@ class _Share(Budget):
     """A part of a budget."""
 
     def __init__(self, whole: Budget, limit: int) -> None:
-        self._whole, self._limit = whole, limit
+        self._whole, self.limit = whole, limit
 
     @property
     def is_spent(self) -> bool:
-        return self._whole.is_spent or self._whole.sent + TRIES > self._limit
+        return self._whole.is_spent or self._whole.sent + TRIES > self.limit
 
 
 def _scopes(needed: Access) -> Scopes:

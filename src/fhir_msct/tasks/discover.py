@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from fhir_msct.client.failures import Declined, Unusable
-from fhir_msct.client.looking import Looker
+from fhir_msct.client.looking import Looker, Spent
 from fhir_msct.client.pages import Page
 from fhir_msct.client.windows import Window, windows
 from fhir_msct.mapping.library import Mapping
@@ -111,6 +111,8 @@ class Discovery:
                 except (Declined, Unusable):
                     whole = False
                     del pages[type_]
+                except Spent:
+                    break
         return self._told(len(asked), whole and not pages)
 
     def _pages(self, type_: str, patients: Iterable[str]) -> Iterator[Page]:
