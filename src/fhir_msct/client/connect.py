@@ -52,7 +52,10 @@ def connect(
             Origin(url, allow_http=way.allow_http), way, section, access or Access(), patience, tokens_from
         ),
         network=Network(
-            proxy=way.proxy, ca_file=_path(way.ca_file), client_cert_file=_path(way.client_cert_file)
+            proxy=way.proxy,
+            ca_file=_path(way.ca_file),
+            client_cert_file=_path(way.client_cert_file),
+            connections=plan.pull.connections,
         ),
         section=section,
         may_send=may_send,

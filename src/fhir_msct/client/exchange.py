@@ -28,8 +28,8 @@ from fhir_msct.client.retry import FAILED, RETRIED, Gate, Patience, asked_wait
 from fhir_msct.client.unlogged import unlogged
 from fhir_msct.errors import MsctError, ServerFailed, ServerUnfit, Unreachable
 
-GUEST_CONNECTIONS, GUEST_REQUESTS = 4, 5.0
-"""What a server that is not our own machine is asked to bear: connections, and requests a second."""
+GUEST_REQUESTS = 5.0
+"""What a server that is not our own machine is asked to bear a second."""
 
 TIMEOUT = 75.0
 """Seconds: HAPI gives up on a search after 60, and says so."""
@@ -83,7 +83,6 @@ class Exchange:
             trust_env=False,
             follow_redirects=False,
             timeout=TIMEOUT,
-            limits=httpx.Limits(max_connections=GUEST_CONNECTIONS),
             headers={"User-Agent": user_agent, "Accept": FHIR_JSON, "Accept-Encoding": "gzip"},
         )
 

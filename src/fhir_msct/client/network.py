@@ -17,6 +17,9 @@ from fhir_msct.errors import ConfigError
 
 OLDEST = ssl.TLSVersion.TLSv1_2
 
+GUEST_CONNECTIONS = 4
+"""What a server is asked to bear at once, unless the study says otherwise."""
+
 
 class Network(Struct, frozen=True, kw_only=True):
     """What lies between, all of it optional."""
@@ -26,10 +29,13 @@ class Network(Struct, frozen=True, kw_only=True):
     """The only certificates that are trusted, where it is given (PEM)."""
     client_cert_file: Path | None = None
     """Our certificate and its private key in one file (PEM)."""
+    connections: int = GUEST_CONNECTIONS
+    """Open at once, at most."""
 
     def options(self) -> dict[str, Any]:
         """What httpx has to be told; raises ConfigError where a file or an address cannot be used."""
-        found: dict[str, Any] = {"verify": self._context()}
+        limits = httpx.Limits(max_connections=self.connections)
+        found: dict[str, Any] = {"verify": self._context(), "limits": limits}
         if self.proxy is not None:
             found["proxy"] = checked_proxy(self.proxy)
         return found
