@@ -1,14 +1,23 @@
 """Where a token may go: to its own origin, under its own path, and nowhere else."""
 
+import posixpath
+import re
+from contextlib import suppress
+from urllib.parse import unquote, urlsplit
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fhir_msct.client.origin import Origin, shown
-from fhir_msct.errors import ConfigError
+from fhir_msct.client.rest import Client
+from fhir_msct.errors import ConfigError, MsctError
+from lib.fake_fhir import FakeFhir, bundle, reply, status
+from lib.virtual_time import VirtualTime
 
-seeded = settings(derandomize=True, deadline=None)
+seeded = settings(derandomize=True, deadline=None, max_examples=2000)
 
+CANARY = "canary"
 BASE = Origin("https://fhir.example.org/r4/")
 
 OWN = [
@@ -57,13 +66,134 @@ def test_anything_else_is_foreign(url: str) -> None:
     assert not BASE.holds(url)
 
 
+# --- the law: what is held lies there, as another parser reads it -----------------------------------------
+
+BASES = ("https://fhir.example.org/r4", "https://[2001:db8::7]:8443/r4", "http://127.0.0.1:8099/fhir")
+PORTS = {"http": 80, "https": 443}
+
+
+def lies_below(url: str, base: str) -> bool:
+    """Whether an address lies on the origin and below the path of a base, as urllib reads both.
+
+    The path is read as the most obliging server would: decoded to its end, a backslash for a slash, and
+    without what follows a semicolon.
+    """
+    try:
+        (scheme, host, port, path), own = _parts(url), _parts(base)
+    except ValueError:
+        return False
+    return (scheme, host, port) == own[:3] and (path == own[3] or path.startswith(f"{own[3]}/"))
+
+
+def _parts(url: str) -> tuple[str, str, int, str]:
+    parts = urlsplit(url)
+    if parts.username or parts.password or parts.scheme not in PORTS:
+        raise ValueError(url)
+    path, before = parts.path, ""
+    while path != before:
+        path, before = unquote(path).replace("\\", "/"), path
+    path = posixpath.normpath(re.sub(r";[^/]*", "", path) or "/")
+    host = (parts.hostname or "").lower().replace("\u3002", ".")  # which is a dot in a name: RFC 3490, 3.1
+    return parts.scheme, host, parts.port or PORTS[parts.scheme], path
+
+
+HOSTS = (
+    *("fhir.example.org", "FHIR.example.ORG", "fhir.example.org.", "fhir.example.org.evil.test", "evil.test"),
+    *("[2001:db8::7]", "[2001:DB8::7]", "[2001:db8:0::7]", "[::1]", "[::ffff:127.0.0.1]", "2001:db8::7"),
+    *(
+        "127.0.0.1",
+        "127.1",
+        "localhost",
+        "fhir\u3002example.org",
+        "f\u0131r.example.org",
+        "%66hir.example.org",
+    ),
+)
+USERS = ("", "", "", "", "@", "user@", "user:secret@", "fhir.example.org@", "evil.test\\@", "a%40b@")
+ENDS = ("", "", "", ":443", ":8443", ":8099", ":80", ":", ":0443", ":99999", ":x", "\\", "#", "?")
+STEPS = (
+    *("r4", "fhir", "Patient", "p1", "R4", "r40", "..", ".", "", "%2e%2e", "%2E.", "..%2f", "..%5c", "..\\"),
+    *("..;", ".;x", "%252e%252e", "r4%2f..", "evil.test", "%72%34", "\u2025", "a:b", "@evil.test"),
+)
+addresses = st.builds(
+    "{}://{}{}{}{}{}".format,
+    st.sampled_from(("https", "http", "HTTPS", "ftp", "https:", "")),
+    st.sampled_from(USERS),
+    st.sampled_from(HOSTS),
+    st.sampled_from(ENDS),
+    st.lists(st.sampled_from(STEPS), max_size=5).map(lambda steps: "".join(f"/{one}" for one in steps)),
+    st.sampled_from(("", "", "?page=2", "#here", "?a=/../x", "?@evil.test")),
+)
+raw = st.text("/\\.:@?#%25e[]fhirexample.org-evil", max_size=40)
+mangled = st.tuples(addresses, st.integers(0, 60), st.sampled_from("/\\.:@?#%[];\t\n \0\u2044\uff0f")).map(
+    lambda one: one[0][: one[1]] + one[2] + one[0][one[1] :]
+)
+links = st.one_of(
+    addresses,
+    mangled,
+    raw,
+    st.sampled_from(BASES).flatmap(lambda base: raw.map(lambda rest: base + rest)),
+    raw.map(lambda rest: f"//{rest}"),
+)
+
+
 @seeded
-@given(st.text("/\\.:@?#%25e[]fhirexample.org-evil", max_size=40))
-def test_whatever_follows_the_host_a_link_stays_on_it_or_is_foreign(rest: str) -> None:
-    for link in (f"https://fhir.example.org{rest}", rest, f"//{rest}"):
-        resolved = BASE.resolve(link)
-        if BASE.holds(resolved):
-            assert shown(resolved) == "https://fhir.example.org"
+@given(links, st.sampled_from(BASES))
+@example("https://fhir.example.org@evil.test/r4", BASES[0])
+@example("https://fhir.example.org/r4/..%252f..%252fadmin", BASES[0])
+@example("https://[2001:db8::7]:8443/r4/../x", BASES[1])
+def test_what_is_held_lies_on_the_origin_and_below_the_base(link: str, base: str) -> None:
+    origin = Origin(base)
+    resolved = origin.resolve(link)
+    if origin.holds(resolved):
+        assert lies_below(resolved, base)
+        assert shown(resolved) == shown(base)
+    if origin.is_place_of(resolved):
+        assert urlsplit(resolved).netloc and _parts(resolved)[:3] == _parts(base)[:3]
+
+
+plain = st.text("abcXYZ019-_~", min_size=1, max_size=8)
+
+
+@settings(seeded, max_examples=400)
+@given(st.sampled_from(BASES), st.lists(plain, max_size=4), st.text("ab=&,|:/1-", max_size=20))
+def test_what_lies_there_in_plain_words_is_held(base: str, steps: list[str], query: str) -> None:
+    origin = Origin(base)
+    link = "/".join([base, *steps]) + (f"?{query}" if query else "")
+    scheme, _, rest = link.partition(":")
+    for url in (link, f"{scheme.upper()}:{rest}", link.replace("fhir.example.org", "FHIR.example.org:443")):
+        assert lies_below(url, base)
+        assert origin.holds(url)
+
+
+@settings(seeded, max_examples=400)
+@given(links.filter(str.isascii).filter(str.isprintable), st.sampled_from(BASES))
+@example("https://fhir.example.org@evil.test/r4", BASES[0])
+@example("/r4/../admin", BASES[0])
+@example("../../admin", BASES[1])
+@example("a:2", BASES[0])
+def test_wherever_a_server_sends_us_on_nothing_leaves_the_base(link: str, base: str) -> None:
+    server = FakeFhir(base=base)
+    server.bend("", status(302, Location=link))
+    server.bend("", status(404), times=9)
+    client = Client(base, transport=server.transport, token=CANARY, patience=VirtualTime().patience())
+    with suppress(MsctError):
+        client.read("Patient", "p1")
+    assert len(server.requests) <= 2
+    assert [one for one in server.requests if not lies_below(str(one.url), base)] == []
+
+
+@settings(seeded, max_examples=400)
+@given(links.filter(str.isascii).filter(str.isprintable), st.sampled_from(BASES))
+def test_wherever_a_next_link_leads_nothing_leaves_the_base(link: str, base: str) -> None:
+    server = FakeFhir(base=base)
+    server.bend("", lambda request: reply(200, bundle([], link)))
+    server.bend("", status(404), times=9)
+    client = Client(base, transport=server.transport, token=CANARY, patience=VirtualTime().patience())
+    with suppress(MsctError):
+        list(client.search("Patient", {"_id": "p1"}))
+    assert len(server.requests) <= 2
+    assert [one for one in server.requests if not lies_below(str(one.url), base)] == []
 
 
 @pytest.mark.parametrize(

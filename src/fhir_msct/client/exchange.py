@@ -203,6 +203,8 @@ class Exchange:
                     response.close()
         except httpx.TransportError as error:
             raise no_answer(error, self._named(url)) from None
+        except httpx.InvalidURL:  # of a Location, which httpx reads though it is not to follow it
+            raise Unusable("redirect", f"{route}: sent on to an address that is none") from None
         finally:
             if self._on_sent:
                 self._on_sent(Sent(method, route, status, size, answered or own))
