@@ -303,6 +303,13 @@ def test_a_refusal_that_stays_is_not_asked_again(server: FakeFhir, client: Clien
     assert len(server.requests) == 1
 
 
+def test_an_outcome_whose_issues_are_no_list_says_nothing(server: FakeFhir, client: Client) -> None:
+    server.bend("Observation", lambda request: reply(422, '{"resourceType":"OperationOutcome","issue":5}'))
+    with pytest.raises(Declined) as caught:
+        ids(client)
+    assert caught.value.codes == ()
+
+
 def test_a_fault_that_stays_ends_in_an_error(server: FakeFhir, client: Client, time: VirtualTime) -> None:
     server.bend("Observation", status(500), times=99)
     with pytest.raises(Declined) as caught:

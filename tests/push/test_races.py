@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from fhir_msct.errors import Conflict, UsageError
+from fhir_msct.errors import Conflict, ServerFailed, UsageError
+from fhir_msct.sandbox.faults import Faults
 from fhir_msct.sandbox.server import Sandbox
 from push.small_trial import Tree, Trial, our_tags
 from push.wires import Interrupted, Killed, Wire, dies, is_transaction
@@ -154,3 +157,99 @@ def test_a_server_to_which_if_match_means_that_something_is_there_gets_the_resul
         assert computed.push(transport=wire).read_back_equal
     assert 0 < wire.refused <= 3  # it is found out once, and not for each transaction
     assert computed.push().written == 0
+
+
+class Late(Wire):
+    """A server that finds out late that a version has changed, and then says 409 in words of its own.
+
+    At the first write that has a result in it something happens before the server gets it.
+    """
+
+    def __init__(self, status: int, issue: dict[str, Any], happens: Callable[[], object]) -> None:
+        super().__init__()
+        self._status, self._happens, self._has_happened = status, happens, False
+        self._said = json.dumps({"resourceType": "OperationOutcome", "issue": [issue]}).encode()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        writes = request.method == "PUT" or is_transaction(request)
+        if writes and b'"resourceType":"Observation"' in request.content and not self._has_happened:
+            self._has_happened = True
+            self._happens()
+        response = super().handle_request(request)
+        if response.status_code != 409:
+            return response
+        response.read()
+        response.close()
+        headers = {"Content-Type": "application/fhir+json"}
+        return httpx.Response(self._status, headers=headers, stream=httpx.ByteStream(self._said))
+
+
+LATE = pytest.mark.parametrize(
+    ("status", "issue"),
+    [
+        (400, {"code": "conflict"}),
+        (422, {"code": "conflict"}),
+        (500, {"code": "conflict"}),
+        (500, {"code": "processing", "diagnostics": "HAPI-0550: HAPI-0989: a version constraint failed"}),
+    ],
+)
+
+
+@LATE
+@pytest.mark.parametrize("transactions", [True, False])
+def test_a_conflict_is_one_whatever_the_status_it_comes_with(
+    computed: Trial, tmp_path: Path, status: int, issue: dict[str, Any], transactions: bool
+) -> None:
+    other = another(computed, tmp_path / "other")
+    computed.server.faults = Faults(no_transactions=not transactions)
+    with Late(status, issue, lambda: other.push()) as wire:
+        ours = computed.push(transport=wire)
+    assert ours.refused == ()
+    assert ours.read_back_equal
+    assert ours.written == 2  # Device and ResearchStudy; the results are the other's
+    found = versions(computed.server)
+    assert set(found.values()) == {"1"}
+    about = [
+        one["reference"] for body in computed.server.dump("Provenance") for one in json.loads(body)["target"]
+    ]
+    assert sorted(about) == sorted(place for place in found if place.startswith("Observation/"))
+    assert (computed.push().written, other.push().written) == (0, 0)
+
+
+@LATE
+def test_a_transaction_that_meets_a_conflict_is_sent_again_as_a_whole(
+    computed: Trial, status: int, issue: dict[str, Any]
+) -> None:
+    """Somebody else's version of one result has come in between: the others are not sent one by one."""
+    computed.push()
+    own = computed.outcome("CHG_CK")
+    computed.put({**own, "valueQuantity": {**own["valueQuantity"], "value": -1}})
+
+    def changed_once_more() -> None:
+        computed.put({**own, "valueQuantity": {**own["valueQuantity"], "value": -2}})
+
+    with Late(status, issue, changed_once_more) as wire:
+        report = computed.push(transport=wire)
+    assert (report.written, report.refused) == (1, ())
+    assert report.read_back_equal
+    sent = [[one["request"]["url"] for one in entries] for entries in wire.transactions]
+    assert [len(entries) for entries in sent] == [2, 2]  # the result and its Provenance, twice
+    assert computed.outcome("CHG_CK")["valueQuantity"]["value"] == -750
+
+
+class Busy(Wire):
+    """A server that tells of a conflict with each transaction."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if not is_transaction(request):
+            return super().handle_request(request)
+        self.sent.append(request)
+        said = b'{"resourceType":"OperationOutcome","issue":[{"code":"conflict"}]}'
+        return httpx.Response(422, stream=httpx.ByteStream(said))
+
+
+def test_a_server_on_which_conflicts_never_end_refuses_no_resource(computed: Trial) -> None:
+    with Busy() as wire, pytest.raises(ServerFailed, match="keeps changing under our hands"):
+        computed.push(transport=wire)
+    assert len(wire.transactions) == 5
+    assert computed.push().read_back_equal

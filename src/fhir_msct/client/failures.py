@@ -17,6 +17,9 @@ import httpx
 
 from fhir_msct.errors import ServerFailed, Unreachable
 
+CONFLICT = "conflict"
+"""The issue code of an edit conflict."""
+
 
 class Declined(ServerFailed):
     """The server answered, and the answer is no."""
@@ -25,6 +28,15 @@ class Declined(ServerFailed):
         super().__init__(message)
         self.status = status
         self.codes = codes
+
+    @property
+    def is_conflict(self) -> bool:
+        """Whether what was to be changed is not as it was read: to be read again, and decided again.
+
+        Most servers say 409, others 412; some find it out so late that only the issue code tells.
+        https://hl7.org/fhir/R4/valueset-issue-type.html
+        """
+        return self.status in (409, 412) or CONFLICT in self.codes
 
 
 class PageGone(Declined):

@@ -54,7 +54,7 @@ class Many:
             try:
                 return self._batch(method, ones)
             except Declined as error:
-                if error.status in (401, 403, 409, 412) or error.status >= 500:
+                if error.is_conflict or error.status in (401, 403) or error.status >= 500:
                     raise
                 self.batches = False
         return list(self._each(method, ones))

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from fhir_msct.client.bundle import checked_text
-from fhir_msct.client.failures import Declined, Shut, Unusable
+from fhir_msct.client.failures import CONFLICT, Declined, Shut, Unusable
 from fhir_msct.client.retry import RETRIED, TRANSIENT, http_date
 from fhir_msct.errors import ServerUnfit
 
@@ -26,6 +26,9 @@ _ISSUES = frozenset(
     }
 )
 """https://hl7.org/fhir/R4/valueset-issue-type.html, and what R5 added: any other word is the server's own."""
+
+_HAPI_CONFLICT = re.compile(r"\bHAPI-0550\b")
+"""Where the database finds out last: https://github.com/hapifhir/hapi-fhir/issues/4843"""
 
 REFUSED = (401, 403)
 """Statuses that say: not with these credentials."""
@@ -102,14 +105,20 @@ def request_id(said: str) -> str:
 
 
 def issue_codes(body: bytes) -> tuple[str, ...]:
-    """The issue codes of an OperationOutcome, which are a closed list and hold no patient's data."""
+    """The issue codes of an OperationOutcome, which are a closed list and hold no patient's data.
+
+    HAPI's number of a version conflict, which comes with a 500 and another code as well, is one of them.
+    """
     try:
         tree: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return ()
-    issues = tree.get("issue") if isinstance(tree, dict) else None
-    codes = [issue.get("code") for issue in issues or [] if isinstance(issue, dict)]
-    return tuple(code for code in codes if isinstance(code, str) and code in _ISSUES)
+    listed = tree.get("issue") if isinstance(tree, dict) else None
+    issues = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    codes = [issue.get("code") for issue in issues]
+    known = [code for code in codes if isinstance(code, str) and code in _ISSUES]
+    told = any(_HAPI_CONFLICT.search(str(issue.get("diagnostics"))) for issue in issues)
+    return (*known, CONFLICT) if told and CONFLICT not in known else tuple(known)
 
 
 def declined(reply: Reply, route: str) -> Declined:

@@ -20,7 +20,10 @@ FAILED = frozenset({500, 504})
 """Those with which a server, or a gateway before it, says that this very request came to nothing."""
 
 TRANSIENT = frozenset({"transient", "throttled", "timeout", "lock-error"})
-"""Issue codes that say "later" (https://hl7.org/fhir/R4/valueset-issue-type.html)."""
+"""Issue codes that say "later" (https://hl7.org/fhir/R4/valueset-issue-type.html).
+
+`conflict` is none of them: the same request would only meet it again, so what it writes is decided anew.
+"""
 
 LONGEST = 300.0
 """No server makes us wait longer than this, in seconds, whatever it says."""

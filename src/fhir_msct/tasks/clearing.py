@@ -257,7 +257,7 @@ class _Clearing:
         except (Unreachable, Unusable):
             return
         except Declined as error:
-            if error.status < 500 and error.status not in (409, 412):
+            if error.status < 500 and not error.is_conflict:
                 raise
 
     def _delete(self, ones: Sequence[One]) -> None:

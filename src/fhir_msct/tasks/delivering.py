@@ -177,8 +177,8 @@ def now() -> str:
 
 
 def _is_race(error: Exception, guarded: bool) -> bool:
-    """A version has changed since it was read: 409 on most servers, 412 on others."""
-    return isinstance(error, Declined) and error.status in ((404, 409, 412) if guarded else (409, 412))
+    """A version has changed since it was read; a guard may be refused with 404 as well."""
+    return isinstance(error, Declined) and (error.is_conflict or (guarded and error.status == 404))
 
 
 def _versions(batch: Iterable[Step]) -> set[tuple[Key, str | None]]:

@@ -71,7 +71,7 @@ class Loader:
     def _may_repeat(self, error: MsctError) -> bool:
         """A PUT under our id may always be sent again; of a POST nobody knows whether it arrived."""
         return self.choose and not (
-            isinstance(error, Declined) and error.status < 500 and error.status != 409
+            isinstance(error, Declined) and error.status < 500 and not error.is_conflict
         )
 
     def _stopped(self, error: MsctError) -> MsctError:
