@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from check.conftest import Examine
-from check.hospital import VALUE, coded, lines, names, observation, resources, study
+from check.hospital import VALUE, about, coded, lines, names, observation, resources, study
 from cli.conftest import Command
 from fhir_msct import data
 from fhir_msct import plan as plans
@@ -148,6 +148,22 @@ def test_every_way_to_name_the_cohort_is_understood(
 ) -> None:
     report = examine(server, cohort=cohort)
     assert (report.patients, report.verdict) == (patients, "ready")
+
+
+def test_a_cohort_whose_search_expires_is_open_and_nothing_is_refused(
+    server: Sandbox, examine: Examine
+) -> None:
+    dx = coded("http://snomed.info/sct", "396230008")
+    server.load(lines([about("Condition", "dm2", "p2", code=dx)]))
+    server.faults = Faults(page_gone_after=1, times=1)
+    cohort = 'diagnosis = ["http://snomed.info/sct|396230008"]'
+    report = examine(server, "[pull]", "page_size = 1", cohort=cohort)
+    assert report.patients == 1
+    assert "search-refused" not in names(report)
+    (open_,) = [one.detail for one in report.remarks if one.name == "cohort-open"]
+    assert open_.startswith(
+        "Condition: the search expired at the server: looked at the patients of the pages"
+    )
 
 
 def test_a_large_cohort_is_asked_for_in_part_and_said_to_be(examine: Examine) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fhir_msct.client.failures import Unusable
+from fhir_msct.client.failures import Declined, Unusable
 from fhir_msct.errors import ServerFailed
+from fhir_msct.sandbox.faults import Faults
 from fhir_msct.tasks.entries import responses_of
 from push.small_trial import Trial, ck
 from push.wires import Wire, is_transaction
@@ -132,3 +133,48 @@ def test_a_search_for_tags_that_fails_ends_the_push_as_other_failures_do(afresh:
         afresh.push(transport=wire)
     assert afresh.server.versions == before
     assert afresh.push().retracted == 4
+
+
+class Small(Wire):
+    """A server whose pages are small."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.url = httpx.URL(str(request.url).replace("_count=100", "_count=4"))
+        return super().handle_request(request)
+
+
+def test_a_search_for_tags_that_expires_under_way_is_sent_again(afresh: Trial) -> None:
+    afresh.server.faults = Faults(page_gone_after=1, times=2)
+    with Small() as wire:
+        report = afresh.push(transport=wire)
+    assert (report.retracted, report.notes) == (4, ())
+    assert report.read_back_equal
+
+
+def test_a_search_for_tags_that_always_expires_is_no_refusal_and_leaves_nothing_out(afresh: Trial) -> None:
+    before = afresh.server.versions
+    afresh.server.faults = Faults(page_gone_after=1)
+    with (
+        Small() as wire,
+        pytest.raises(ServerFailed, match=r"Observation: the search expired .* 3 times") as told,
+    ):
+        afresh.push(transport=wire)
+    assert not isinstance(told.value, Declined)
+    assert told.value.exit_code == 5
+    assert afresh.server.versions == before
+    afresh.server.faults = None
+    assert afresh.push().retracted == 4
+
+
+def test_a_search_for_identifiers_that_expires_is_sent_again_and_refuses_nothing(trial: Trial) -> None:
+    """A server that chooses ids is searched for what it holds, also while a push is under way."""
+    trial.server.faults = Faults(no_update_create=True)
+    trial.push()
+    trial.server.faults = Faults(no_update_create=True, page_gone_after=1, times=2)
+    with Small() as wire:
+        report = trial.push(transport=wire)
+    assert (report.written, report.refused, report.notes) == (0, (), ())
+    trial.server.faults = Faults(no_update_create=True, page_gone_after=1)
+    with Small() as wire, pytest.raises(ServerFailed, match="the search expired") as told:
+        trial.push(transport=wire)
+    assert not isinstance(told.value, Declined)

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from fhir_msct.client import cohort, probes
 from fhir_msct.client.capability import Capability, capability
+from fhir_msct.client.failures import PageGone
 from fhir_msct.client.looking import Looker, Spent
 from fhir_msct.client.probes import NOBODY, Sign
 from fhir_msct.client.windows import PATIENTS, Window, patient_of, since_supported
@@ -102,9 +103,8 @@ class Examination:
             self.patients, problems = found.patients, found.problems
         else:
             self.patients, problems = self._asked_for()
-        if self.patients:
-            self.signs += [Sign("cohort-open", problem) for problem in problems]
-        else:
+        self.signs += [Sign("cohort-open", problem) for problem in problems]
+        if not self.patients:
             self._note("no-patients")
 
     def behaves(self) -> None:
@@ -179,13 +179,17 @@ class Examination:
         problems: list[str] = []
         for type_, params in cohort.requests(self._wanted.cohort):
             asked = (*params, ("_count", str(self._wanted.page_size)))
-            pages = self._looker.client.search(type_, asked)
-            for page in islice(pages, COHORT_PAGES):
-                named = [patient_of(one.body, self._looker.client.base_url) for one in page.resources]
-                found.update(id_ for id_ in named if id_)
-                following = page.next
-                if following is None or self._looker.budget.is_spent:
-                    break
+            pages, following = self._looker.client.search(type_, asked), None
+            try:
+                for page in islice(pages, COHORT_PAGES):
+                    named = [patient_of(one.body, self._looker.client.base_url) for one in page.resources]
+                    found.update(id_ for id_ in named if id_)
+                    following = page.next
+                    if following is None or self._looker.budget.is_spent:
+                        break
+            except PageGone as error:
+                problems.append(f"{error}: looked at the patients of the pages before only")
+                continue
             if following is not None:
                 problems.append(
                     f"more {type_} than {COHORT_PAGES} pages: looked at the patients of those only"

@@ -6,7 +6,7 @@ from the ledger, or from a search for our identifier; two that answer to one ide
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from sqlite3 import Connection
 from typing import Any
 
@@ -15,8 +15,9 @@ from msgspec import Struct
 
 from fhir_msct.archive import ledger
 from fhir_msct.archive.digest import digest
-from fhir_msct.client.failures import Declined, Unusable
+from fhir_msct.client.failures import Declined, PageGone, Unusable
 from fhir_msct.client.rest import Client
+from fhir_msct.errors import ServerFailed
 from fhir_msct.mapping import outgoing
 from fhir_msct.records import Resource
 from fhir_msct.tasks.ability import Ability
@@ -24,6 +25,9 @@ from fhir_msct.tasks.batches import batches
 from fhir_msct.tasks.places import Key, Places
 
 PAGE = "100"
+
+TRIES = 3
+"""How often a search is sent whose later pages are gone before they are read."""
 
 READS = 100
 """Reads of one batch; identifiers of one search are half as many, so that none grows beyond a page."""
@@ -130,11 +134,10 @@ class Holdings:
         asked = {"_tag": f"{outgoing.TAGS}|{outgoing.DERIVED}", "_count": PAGE}
         found: dict[str, tuple[Key, Resource]] = {}
         try:
-            for page in self.client.search("Observation", asked):
-                for one in page.resources:
-                    tree = _tree(one)
-                    if one.id and not one.subsetted and self._is_derived(tree):
-                        found[one.id] = (("Observation", self._named(tree) or one.id), one)
+            for one in self._searched("Observation", asked):
+                tree = _tree(one)
+                if one.id and not one.subsetted and self._is_derived(tree):
+                    found[one.id] = (("Observation", self._named(tree) or one.id), one)
         except Declined as error:
             self._without_tags(error)
             self.is_blind = True
@@ -156,14 +159,28 @@ class Holdings:
                         found[f"{hit.type}/{hit.id}"] = (key, hit)
         return self._single(found.values())
 
-    def _found(self, type_: str, name: str, value: str) -> Iterator[Resource]:
+    def _found(self, type_: str, name: str, value: str) -> list[Resource]:
         try:
-            for page in self.client.search(type_, {name: value, "_count": PAGE}):
-                yield from page.resources
+            return self._searched(type_, {name: value, "_count": PAGE})
         except Declined as error:
             if name != "_tag":
                 raise
             self._without_tags(error)
+            return []
+
+    def _searched(self, type_: str, asked: Mapping[str, str]) -> list[Resource]:
+        """All that a search finds; one that expires under way is sent again, a few times.
+
+        Raises ServerFailed where none comes to its end: no refusal, and no word of what is there.
+        """
+        for _ in range(TRIES):
+            try:
+                return [one for page in self.client.search(type_, asked) for one in page.resources]
+            except PageGone as error:
+                why = error
+        raise ServerFailed(
+            f"{why}, {TRIES} times: nothing is known of its later pages, so run this again later"
+        )
 
     def _without_tags(self, error: Declined) -> None:
         """A search for tags that is refused is none, and not asked for again; one that fails may yet do."""
