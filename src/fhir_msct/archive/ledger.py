@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from fhir_msct.archive.failures import spoken
+from fhir_msct.archive.request_log import Sent, log
 from fhir_msct.archive.seals import seal_entries
 from fhir_msct.records import Resource
 
@@ -136,16 +137,19 @@ def intend(
     operations: Iterable[Operation],
     now: str,
     heard: Heard | None = None,
+    sent: list[Sent] | None = None,
 ) -> None:
     """Commits what is about to be sent, all of it or nothing; the time of the first sending stays.
 
-    With it goes what was `heard` of what was sent before: one commit for both.
+    With it goes what was `heard` of what was `sent` before, and the log of that: one commit for all.
     """
     operations = list(operations)
     bundle = hashlib.sha256(json.dumps([op.sha256 for op in operations]).encode()).hexdigest()
     with _transaction(db):
         if heard:
             _settle(db, target, heard)
+        if sent:
+            log(db, sent)
         db.executemany(
             "insert into push_op (target, type, id, state, goal, sha256, bundle, attempts, first_sent) "
             "values (?, ?, ?, 'INTENT', ?, ?, ?, 1, ?) on conflict (target, type, id) do update set "

@@ -8,7 +8,8 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
-from fhir_msct.archive import keep
+from fhir_msct.archive import keep, request_log
+from fhir_msct.archive.request_log import Sent
 from fhir_msct.archive.seals import seal_run
 from fhir_msct.archive.store import Archive
 from fhir_msct.archive.work import Arrived, Asked, Quarantined, Since, Window
@@ -18,9 +19,6 @@ from fhir_msct.records import Resource
 __all__ = ["Arrived", "Asked", "Kind", "Quarantined", "Run", "Sent", "Window", "check_source"]
 
 Kind = Literal["server", "folder"]
-
-Sent = tuple[str, str, int, int, str]
-"""A request: method, route, status, bytes of the answer, its id."""
 
 _MISSING = """
     select v.type, v.key from resource v join run on run.id = v.seen
@@ -297,11 +295,7 @@ class Run:
 
     def log(self) -> None:
         """Writes down the requests that were sent since; to be called inside a transaction."""
-        sent = [self._sent.pop(0) for _ in range(len(self._sent))]
-        self.archive.connection.executemany(
-            "insert into event (run, method, route, status, bytes, request_id) values (?, ?, ?, ?, ?, ?)",
-            [(self.number, *one) for one in sent],
-        )
+        request_log.log(self.archive.connection, self._sent, self.number)
 
     def _one(self, sql: str, *values: Any) -> Any:
         return self.archive.connection.execute(sql, values).fetchone()

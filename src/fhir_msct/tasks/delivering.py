@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from fhir_msct.archive import ledger
+from fhir_msct.archive.request_log import Sent
 from fhir_msct.client.failures import Declined, Unusable
 from fhir_msct.errors import ServerFailed, Unreachable, UsageError
 from fhir_msct.tasks.deciding import CONFLICT, CREATE, LEFT, UNCHANGED, UPDATE, Decider, Step
@@ -36,10 +37,11 @@ class Delivery:
         with_provenance: Callable[[Sequence[Step]], list[Step]],
         refuse: Callable[[Sequence[Step]], None],
         plan_hash: str | None = None,
+        sent: list[Sent] | None = None,
     ) -> None:
-        """`refuse` is told of what turns out not to be ours, and raises Conflict; `plan_hash`: see Sender."""
+        """`refuse` is told of what turns out not to be ours, and raises Conflict; for the rest see Sender."""
         self._decider, self._with_provenance, self._refuse = decider, with_provenance, refuse
-        self._plan_hash = plan_hash
+        self._plan_hash, self._noted = plan_hash, sent
         self._guards, self._heard = True, ledger.Heard()
         self._client, self._db, self._target = decider.client, decider.db, decider.target
         self._holdings, self._entries = decider.holdings, Entries(decider.holdings)
@@ -90,7 +92,8 @@ class Delivery:
             self._heard = ledger.Heard()
 
     def _intend(self, batch: Iterable[Step]) -> None:
-        ledger.intend(self._db, self._target, [step.operation for step in batch], now(), self._heard)
+        operations = [step.operation for step in batch]
+        ledger.intend(self._db, self._target, operations, now(), self._heard, self._noted)
         self._heard = ledger.Heard()
 
     def settle(self, steps: Iterable[Step]) -> None:

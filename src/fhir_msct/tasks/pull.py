@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 
 from fhir_msct.archive import bulk_jobs, proofs, token_places
-from fhir_msct.archive.runs import Asked, Run, Sent, check_source
+from fhir_msct.archive.runs import Asked, Run, check_source
 from fhir_msct.archive.store import FILE, Archive
 from fhir_msct.archive.work import Since
 from fhir_msct.client import capability as capabilities
-from fhir_msct.client import cohort, exchange
+from fhir_msct.client import cohort
 from fhir_msct.client.connect import connect
 from fhir_msct.client.failures import Declined
 from fhir_msct.client.rest import Client
@@ -38,6 +38,7 @@ from fhir_msct.tasks.adopting import take_in
 from fhir_msct.tasks.catching_up import CatchingUp
 from fhir_msct.tasks.export_level import level
 from fhir_msct.tasks.exporting import Exporting
+from fhir_msct.tasks.noting import Noted
 from fhir_msct.tasks.proving import STOPS, Proving, unsupported
 from fhir_msct.tasks.pull_plan import access, checked, pull_plan
 from fhir_msct.tasks.pulled import PullReport, TypeReport, concluded, finished, not_kept, shortened
@@ -99,11 +100,12 @@ def _from_server(
     say: Say,
 ) -> PullReport:
     base = checked(plan)
-    sent: list[Sent] = []
+    noted = Noted()
     with ExitStack() as closing:
         archive = None
         if (folder / "archive" / FILE).is_file():
             archive = closing.enter_context(Archive.open(folder))
+            closing.enter_context(noted.kept_in(archive))
             check_source(archive, "server", base)
         client = closing.enter_context(
             connect(
@@ -112,19 +114,22 @@ def _from_server(
                 access=access(wanted),
                 transport=transport,
                 patience=patience,
-                on_sent=_noting(sent),
+                on_sent=noted,
                 tokens_from=token_places.known(archive, base),
             )
         )
         capability = client.metadata()
-        archive = archive or closing.enter_context(Archive.open(folder, create=True))
+        if archive is None:
+            archive = closing.enter_context(Archive.open(folder, create=True))
+            closing.enter_context(noted.kept_in(archive))
         token_places.keep(archive, base, client.tokens_from)
         absent = unsupported(capability, wanted.types)
         refused = [type_ for type_ in client.not_granted if type_ not in absent]
         types = tuple(type_ for type_ in wanted.types if type_ not in {*absent, *refused})
         asked = msgspec.structs.replace(wanted, types=types)
         config = bulk_jobs.same_question(archive, _fingerprint(asked, client.date, full))
-        run = Run.begin(archive, "server", base, config, sent)
+        run = Run.begin(archive, "server", base, config, noted.sent)
+        noted.run = run.number
         if run.planned:
             say("going on with the pull that was interrupted")
         else:
@@ -136,10 +141,6 @@ def _from_server(
         return concluded(
             run, asked, absent, client.date, refused, [*told, *_notes(run, capability, types, plan)]
         )
-
-
-def _noting(sent: list[Sent]) -> Callable[[exchange.Sent], None]:
-    return lambda one: sent.append((one.method, one.route, one.status, one.bytes, one.id))
 
 
 def _fingerprint(wanted: Wanted, date: datetime | None, full: bool) -> str:

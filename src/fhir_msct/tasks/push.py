@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from fhir_msct import data
 from fhir_msct.archive import ledger, token_places
+from fhir_msct.archive.request_log import Sent
 from fhir_msct.archive.store import Archive
 from fhir_msct.client.connect import connect
 from fhir_msct.client.origin import same_server
@@ -26,6 +27,7 @@ from fhir_msct.plan import Plan, names_its_study
 from fhir_msct.tasks.ability import Ability
 from fhir_msct.tasks.as_guest import wire_of
 from fhir_msct.tasks.deciding import CONFLICT, LEFT, RETRACT, UNCHANGED, Decider, Step, Wanted
+from fhir_msct.tasks.noting import Noted
 from fhir_msct.tasks.same_people import require_same_people
 from fhir_msct.tasks.sending import Sender
 from fhir_msct.tasks.stage import run_of, stale
@@ -93,8 +95,8 @@ def push(
     that another server than the one pulled from does not hold, Conflict (nothing is written then) for
     what is not ours or is there twice, and what the client raises.
     """
-    url = _ready(folder, plan)
-    with Archive.open(folder) as archive, wire_of(folder, url, transport) as wire:
+    url, noted = _ready(folder, plan), Noted()
+    with Archive.open(folder) as archive, noted.kept_in(archive), wire_of(folder, url, transport) as wire:
         sources = _sources(plan, archive)
         elsewhere = _check_target(plan, url, sources)
         held_at = sources[0] if elsewhere and sources else ""
@@ -102,7 +104,9 @@ def push(
         types = tuple(sorted({*WRITTEN, *(one.type for one in shall)}))
         access = Access(read=("Patient",) if elsewhere else (), write=types)
         known = token_places.known(archive, url.rstrip("/"))
-        with connect(url, plan, access=access, pushing=True, transport=wire, tokens_from=known) as client:
+        with connect(
+            url, plan, access=access, pushing=True, transport=wire, on_sent=noted, tokens_from=known
+        ) as client:
             ability = Ability.said(client.metadata(), types, str(client.origin))
             token_places.keep(archive, client.base_url, client.tokens_from)
             people = {one.id: one.body for one in archive.current("Patient") if one.id} if elsewhere else None
@@ -118,6 +122,7 @@ def push(
                 people=people,
                 apply=apply,
                 plan_hash=plan_hash,
+                sent=noted.sent,
                 say=say,
             )
 
@@ -134,11 +139,13 @@ def bring(
     people: Mapping[str, bytes] | None = None,
     apply: bool,
     plan_hash: str | None = None,
+    sent: list[Sent] | None = None,
     say: Say,
 ) -> PushReport:
     """Brings a server to hold what it shall, by way of a ledger; without `apply` only the plan of it.
 
     `people`: the Patients that results may be about, by id; given, the server must hold them as well.
+    `sent`: the requests that are in no log yet; what is committed on the way logs them, and takes them off.
     Raises UsageError where the plan is not the one of `plan_hash`, Conflict, and what the client raises.
     """
     decider = Decider(client, db, study, ability)
@@ -146,7 +153,7 @@ def bring(
         require_same_people(decider.holdings, shall, people)
     say(f"push: comparing {len(shall)} resources with {client.origin}")
     steps = decider.decide(shall)
-    sender = Sender(decider, protocol=protocol, own=own, plan_hash=plan_hash)
+    sender = Sender(decider, protocol=protocol, own=own, plan_hash=plan_hash, sent=sent)
     report = msgspec.structs.replace(
         _planned(steps, client.base_url),
         kept=decider.holdings.places.kept,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fhir_msct.archive import ledger
+from fhir_msct.archive.request_log import Sent
 from fhir_msct.client.failures import Declined
 from fhir_msct.errors import Conflict, MappingError
 from fhir_msct.mapping import gate, lineage
@@ -25,16 +26,23 @@ class Sender:
     """Sends the steps of one study to one server."""
 
     def __init__(
-        self, decider: Decider, *, protocol: str, own: Path | None, plan_hash: str | None = None
+        self,
+        decider: Decider,
+        *,
+        protocol: str,
+        own: Path | None,
+        plan_hash: str | None = None,
+        sent: list[Sent] | None = None,
     ) -> None:
         """`protocol`: hash of plan and mappings; `own`: the study's own mappings folder.
 
-        `plan_hash`: of the plan that is carried out, where no other may be.
+        `plan_hash`: of the plan that is carried out, where no other may be. `sent`: the requests that are in
+        no log yet; each intent writes them down.
         """
         self.decider, self.protocol, self.own = decider, protocol, own
         self.client, self.db, self.target = decider.client, decider.db, decider.target
         self.holdings = decider.holdings
-        self.delivery = Delivery(decider, self._with_provenance, self.refuse, plan_hash)
+        self.delivery = Delivery(decider, self._with_provenance, self.refuse, plan_hash, sent)
         self.refusals = Refusals(self.db, self.target)
 
     def check(self, steps: Iterable[Step]) -> None:
