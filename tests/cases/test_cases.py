@@ -27,7 +27,7 @@ REASONS = {
     *("not-json", "not-utf8", "shape", "no-type", "implicit-rules", "modifier", "no-code"),
     *("codes-contradict", "value-kind", "not-a-number", "ambiguous", "not-allowed", "missing"),
     *("no-value", "unit-unknown", "unit-missing", "subject-unresolved", "no-usubjid", "no-date"),
-    *("date-kind", "choice-twice", "transplant-not-msc", "history-not-event"),
+    *("date-kind", "choice-twice", "key-twice", "transplant-not-msc", "history-not-event"),
 }
 """The closed list, without those that other tests must show: `same-id` needs an archive (test_bundles.py),
 `constant` a template that expects one (test_own_templates.py); `absent-` and `status-` are families."""

@@ -99,6 +99,24 @@ def test_a_damaged_line_is_named_and_what_could_be_read_is_kept(
     assert (folder / "records" / "measurements.csv").read_text("utf-8").count("\n") == 2
 
 
+def test_a_resource_that_is_two_is_not_pulled_and_one_that_says_two_things_is_not_mapped(
+    command: Command, study: Study, tmp_path: Path
+) -> None:
+    two, unclear = (json.dumps(creatine_kinase(id_)) for id_ in ("ck2", "ck3"))
+    two = two.replace('"id": "ck2"', '"id": "ck1", "id": "ck2"')
+    unclear = unclear.replace('"value": ', '"value": 3, "value": ')
+    folder, files = study(FROM_FOLDER), export(tmp_path / "export", patient(), creatine_kinase())
+    (files / "strange.ndjson").write_text(f"{unclear}\n{two}\n", "utf-8")
+    ended = command("pull", folder, "--from", files)
+    refused(ended, 2, "complete")
+    assert "strange.ndjson" in ended.out and "key-twice" in ended.out
+    assert command("records", folder).code == 0
+    asides = (folder / "records" / "set_aside.csv").read_text("utf-8")
+    assert "Observation,ck3,Observation/ck3,key-twice,,Observation" in asides
+    measured = (folder / "records" / "measurements.csv").read_text("utf-8")
+    assert ("ck1" in measured, "ck2" in measured + asides, "ck3" in measured) == (True, False, False)
+
+
 def test_nothing_of_a_partial_pull_is_pushed(command: Command, study: Study, tmp_path: Path) -> None:
     folder = study(FROM_FOLDER + '[push]\nurl = "http://127.0.0.1:9/fhir"\n')
     files = export(tmp_path / "export", patient(), creatine_kinase())

@@ -80,7 +80,7 @@ def test_a_total_that_is_no_whole_number_is_none(total: Any) -> None:
         (b'{"entry":{}}', "shape"),
         (b'{"entry":[null]}', "shape"),
         (b"[" * 5000 + b"]" * 5000, "shape"),
-        (b'{"entry":[{"resource":' + b"[" * 5000 + b"]" * 5000 + b"}]}", "not-json"),
+        (b'{"entry":[{"resource":' + b"[" * 5000 + b"]" * 5000 + b"}]}", "too-deep"),
     ],
 )
 def test_a_bundle_that_cannot_be_cut_is_called_so(body: bytes, reason: str) -> None:
@@ -96,7 +96,7 @@ def test_a_bundle_that_cannot_be_cut_is_called_so(body: bytes, reason: str) -> N
         (b'{"a":NaN}', "not-json"),
         (b'{"a":1', "not-json"),
         (b'{"a":"\\ud800"}', "not-json"),
-        (b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}", "not-json"),
+        (b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}", "too-deep"),
         (b"5", "not-an-object"),
         (b'"text"', "not-an-object"),
         (b"[{}]", "not-an-object"),

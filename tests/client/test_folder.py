@@ -180,7 +180,7 @@ def test_a_folder_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
         (
             "deep_ndjson",
             b'{"resourceType":"Observation","x":' + b"[" * 9999 + b"]" * 9999 + b"}",
-            "not-json",
+            "too-deep",
             True,
         ),
         ("entries_json", b'{"resourceType":"Bundle","entry":{}}', "shape", True),

@@ -42,7 +42,7 @@ def _one(entry: bundles.Entry, key: Key) -> tuple[bool, Resource | None]:
     if entry.body is None or status != "200":
         return False, None
     try:
-        known = bundles.head(entry.body)
+        known = bundles.incoming(entry.body)
     except Unusable:
         return False, None
     return (known.type, known.id) == key, bundles.resource(entry.body, known)

@@ -4,13 +4,14 @@ https://hl7.org/fhir/R4/bundle.html
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
+from fhir_msct.client import strict
 from fhir_msct.client.failures import Unusable
 from fhir_msct.records import Resource
 
@@ -93,17 +94,38 @@ def checked_text(body: bytes) -> None:
 
 
 def head(body: bytes) -> Head:
-    """Type, id and meta of a JSON object; raises Unusable (`not-json`, `not-an-object`, `shape`)."""
+    """Type, id and meta of a JSON object.
+
+    Raises Unusable (`not-json`, `not-an-object`, `shape`, `too-deep`).
+    """
     try:
         found = _head.decode(body)
     except msgspec.ValidationError:
         reason = "shape" if body.lstrip()[:1] == b"{" else "not-an-object"
         raise Unusable(reason, "JSON, but no object that could be a resource") from None
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         raise Unusable("not-json", "not JSON, or cut short") from None
+    except RecursionError:
+        raise Unusable("too-deep", "nested deeper than anything that is read") from None
     if isinstance(found.id, str) and "\0" in found.id:  # where most programs, databases too, end a text
         raise Unusable("shape", "an id with a NUL in it")
     return found
+
+
+def incoming(body: bytes) -> Head:
+    """The head of a resource that is to be kept; raises Unusable as `head`, and for `too-deep`, `key-twice`.
+
+    Of two ids, or two versions, a reader takes the last: whose bytes these are would be a guess. A Bundle is
+    looked at where it is cut.
+    """
+    known = head(body)
+    if known.type == "Bundle":
+        return known
+    if known.type and strict.is_deep(body):
+        raise Unusable("too-deep", f"nested deeper than {strict.DEEPEST}")
+    if strict.is_ambiguous(body):
+        raise Unusable("key-twice", "a key stands twice, and nothing says which is meant")
+    return known
 
 
 def resource(body: bytes, known: Head, *, where: str = "", entry: Entry | None = None) -> Resource:
@@ -122,19 +144,28 @@ def resource(body: bytes, known: Head, *, where: str = "", entry: Entry | None =
 
 
 def cut(body: bytes) -> Bundle:
-    """A Bundle whose bytes are known to be UTF-8, cut; raises Unusable (`not-json`, `shape`)."""
+    """A Bundle whose bytes are known to be UTF-8, cut.
+
+    Raises Unusable (`not-json`, `shape`, `too-deep`, `key-twice`).
+    """
     try:
         tree = _bundle.decode(body)
+        entries = tuple([_entry(one) for one in tree.entry or ()])
+        strict.check_frame(body, _parts(body, entries))
     except msgspec.ValidationError:
         raise Unusable("shape", "a Bundle whose entries are not a list of objects") from None
-    except (msgspec.DecodeError, RecursionError):
+    except strict.KeyTwice:
+        raise Unusable("key-twice", "a Bundle in which a key stands twice: one of the two is lost") from None
+    except ValueError:
         raise Unusable("not-json", "not JSON, or cut short") from None
+    except RecursionError:
+        raise Unusable("too-deep", "nested deeper than anything that is read") from None
     return Bundle(
         type=_text(tree.type) or "",
         total=tree.total if isinstance(tree.total, int) and not isinstance(tree.total, bool) else None,
         links=dict(_links(tree.link)),
         subsetted=_is_subsetted(tree.meta),
-        entries=tuple([_entry(one) for one in tree.entry or ()]),
+        entries=entries,
         resource_type=_text(tree.resource_type) or "",
     )
 
@@ -165,6 +196,13 @@ def places(body: bytes, entries: Iterable[Entry]) -> Iterator[int]:
         at = max(_place(body, own, at), at)
         yield at
         at += len(own)
+
+
+def _parts(body: bytes, entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
+    """From where to where the resources of these entries reach."""
+    for entry, at in zip(entries, places(body, entries), strict=True):
+        if entry.body and entry.body.startswith(b"{"):
+            yield at, at + len(entry.body)
 
 
 def _place(body: bytes, own: bytes, after: int) -> int:

@@ -201,7 +201,7 @@ def _one(
     name: str, offset: int, body: bytes, entry: bundles.Entry | None, depth: int, subsetted: bool = False
 ) -> Iterator[Found]:
     try:
-        known = bundles.head(body)
+        known = bundles.incoming(body)
         if known.type == "Bundle":
             yield from _bundle(name, offset, body, depth + 1, subsetted)
             return

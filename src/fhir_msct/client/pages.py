@@ -82,7 +82,7 @@ class _Sorted:
     def put(self, entry: bundles.Entry, subsetted: bool) -> None:
         body = entry.body or b""
         try:
-            known = bundles.head(body)
+            known = bundles.incoming(body)
         except Unusable as error:
             self.broken.append((sha256(body).hexdigest(), error.reason))
             return

@@ -157,7 +157,7 @@ class Client:
             return None
         if reply.status != 200:
             raise declined(reply, f"{type_}/[id]")
-        known = bundles.head(reply.body)
+        known = bundles.incoming(reply.body)
         if known.type != type_:
             raise Unusable("shape", f"{type_}/[id]: the server answers with another type")
         return bundles.resource(reply.body, known)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from fhir_msct.mapping import identity, structs
+from fhir_msct.mapping import identity, structs, twice
 from fhir_msct.mapping.codes import CodeTable
 from fhir_msct.mapping.context import Context, origin
 from fhir_msct.mapping.reading import DERIVED, SUBSETTED, Aside, Reading
@@ -92,9 +92,11 @@ class Kind:
         first: Reading | None = None
         for shape in known.shapes if known else self.whole:
             record = shape.record(resource, known, context)
-            if record is not None:
+            if record is not None and not twice.is_twice(resource.body, record):
                 return Reading((record,))
             reading = self.read_as(resource, shape, known, context)
+            if reading.records and (why := twice.why_not(resource.body, self.kind)):
+                return identity.aside(resource, why)
             if not reading.set_aside:
                 return reading
             first = first or reading

@@ -15,7 +15,7 @@ import msgspec
 
 from fhir_msct import data, plan
 from fhir_msct.errors import MappingError, Refused, UsageError
-from fhir_msct.mapping import codes, identity, rows, structs, template
+from fhir_msct.mapping import codes, identity, rows, structs, template, twice
 from fhir_msct.mapping.context import Context
 from fhir_msct.mapping.derived import BUILDERS
 from fhir_msct.mapping.kind import NOT_READ, Kind
@@ -78,7 +78,11 @@ class Mapping:
         if patients is None:
             patients = NOBODY if base is None else Patients(base=base)
         context = self.context if patients is NOBODY else self.context_for(patients)
-        return self.reading(identity.resource_of(resource), context)
+        given = identity.resource_of(resource)
+        found = self.reading(given, context)
+        kind = found.records[0].source.partition("/")[0] if found.records else ""
+        why = twice.why_not(given.body, kind) if kind else None  # no pull has looked at this one
+        return identity.aside(given, why) if why else found
 
     def reading(self, resource: Resource, context: Context) -> Reading:
         """The reading of one resource of the archive, in the study's context."""
@@ -105,7 +109,10 @@ class Mapping:
         return Reading(out=("", peeked.f_resourceType))
 
     def read_ndjson(self, path: Path | str, *, patients: Patients | None = None) -> Iterator[Reading]:
-        """The reading of every line of a file, streaming; a bad line costs one line."""
+        """The reading of every line of a file, streaming; a bad line costs one line.
+
+        A usual measurement is not looked at for a key that stands twice, as a pull and `read` do.
+        """
         context, name = self.context if patients is None else self.context_for(patients), Path(path).name
         peek, seen = self.peek_code, self.seen
         with Path(path).open("rb", buffering=BLOCK) as file:  # split at the byte 0x0A and nowhere else
@@ -132,6 +139,10 @@ class Mapping:
         Raises Refused where something would be lost, or where a derived field was edited.
         """
         shape = self.shape_of(record, onto)
+        if onto is not None and (why := twice.why_not(onto, "")):
+            raise Refused(
+                f"{shape.name}: the original is set aside ({why.reason}): nothing is written onto it"
+            )
         values = {name: getattr(record, name, None) for name in shape.holes}
         body = shape.write(values, onto, patients)
         before = self.read(onto, patients=patients).records if onto is not None else (type(record)(),)

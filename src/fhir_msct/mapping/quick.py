@@ -4,7 +4,7 @@ It is the function that `generate` makes, with three savings. There is no room f
 primitives; lists that come again and again are read once for each text they come in; and what is the same
 for all results of one code, unit and range is kept in a frame. Whatever is unusual comes back as an `Aside`
 or an error that only means no: what it is, and each reason, comes from the careful reader. Of a list that
-stands in a resource twice it looks at the last alone.
+stands in a resource twice it looks at the last alone: no pull lets such a resource in.
 """
 
 from collections.abc import Callable, Iterable

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from fhir_msct.mapping import twice
 from fhir_msct.mapping.codes import CodeTable
 from fhir_msct.mapping.reading import REMEMBERED, Aside, Reading
 from fhir_msct.mapping.rows import Row
@@ -88,6 +89,8 @@ class CodeScope:
             concept = concept_of(raw) if raw else Concept()
         except msgspec.DecodeError:
             return Aside("shape", self.path)
+        if raw and (why := twice.why_not(raw, self.path)):
+            return why
         codings = [(coding.system or "", coding.code or "") for coding in concept.coding or ()]
         if not any(code for _, code in codings):
             return Aside("no-code", self.path, concept.text or "")

@@ -86,7 +86,7 @@ class Shape:
             if meta is not None and meta.f_tag and any(tag.f_code in MARKS for tag in meta.f_tag):
                 return None
             made = read(decoded, context.patients, known.value, known, resource, context)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return None
         return None if made.__class__ is Aside else made
 

@@ -13,6 +13,7 @@ from msgspec import Raw, Struct
 
 from fhir_msct.dates import calendar_date
 from fhir_msct.errors import ConfigError
+from fhir_msct.mapping import twice
 from fhir_msct.records import Resource, When
 
 _PLAIN = re.compile(r"[A-Za-z0-9.\-]{1,64}").fullmatch
@@ -94,9 +95,9 @@ class Patients:
     def _add(self, resource: Resource) -> None:
         try:
             person = _patient(resource.body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return  # the reader sets it aside and says why
-        if person.id is None:
+        if person.id is None or twice.why_not(resource.body, "Patient"):
             return
         self._people[person.id] = person
         if resource.full_url:
