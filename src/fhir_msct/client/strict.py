@@ -54,9 +54,13 @@ def is_ambiguous(body: bytes) -> bool:
 
 
 def _twice(text: bytes, members: dict[str, Any]) -> bool:
-    """Whether a key stands twice at the top of an object with these members, of each key the last."""
-    once = len("".join(members)) + len(b"".join(members.values())) + 4 * len(members) + 1
-    if once == len(text):  # quotes, colons and commas: there is no room for anything else
+    """Whether a key stands twice at the top of an object with these members, of each key the last.
+
+    Where once each, with quotes, colons and commas, they are all that is there beside white space, none does.
+    """
+    values = b"".join(members.values())
+    more = len(text) - (len("".join(members)) + len(values) + 4 * len(members) + 1)
+    if not more or more == sum(text.count(space) - values.count(space) for space in b" \n\r\t"):
         return False
     pairs = json.loads(text.decode(), object_pairs_hook=tuple, parse_int=str, parse_float=str)
     return len(dict(pairs)) != len(pairs)
