@@ -12,6 +12,7 @@ Days = Annotated[int, Meta(ge=0, le=36_525)]
 Minutes = Annotated[int, Meta(ge=0, le=525_600)]
 """At most a year."""
 StudyDay = Annotated[int, Meta(ge=-36_525, le=36_525)]
+Rate = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
 
 
@@ -71,6 +72,8 @@ class Pull(Section, frozen=True, kw_only=True):
     catch_up_minutes: Minutes = 10
     """Longer than the longest transaction of the server: it stamps a resource before it shows it."""
     connections: AtLeastOne = 4
+    requests_per_second: Rate = 5.0
+    """To a server that is not this machine."""
     stall_minutes: int = 360
     """How long an export may show no progress before the pull goes on by search."""
     file_origins: tuple[str, ...] = ()

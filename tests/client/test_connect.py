@@ -8,6 +8,7 @@ from fhir_msct import plan as plans
 from fhir_msct.client.connect import connect, read_token, user_agent
 from fhir_msct.errors import ConfigError
 from lib.fake_fhir import BASE, FakeFhir
+from lib.virtual_time import VirtualTime
 
 
 @pytest.fixture
@@ -39,6 +40,19 @@ def test_without_auth_nothing_is_sent_along(tmp_path: Path) -> None:
         client.metadata()
     assert "authorization" not in server.requests[0].headers
     assert server.requests[0].headers["user-agent"].endswith("(study my_trial)")
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("", 2.0), ("[pull]\nrequests_per_second = 0.5\n", 20.0)])
+def test_a_server_elsewhere_gets_as_many_requests_a_second_as_the_study_says(
+    tmp_path: Path, said: str, seconds: float
+) -> None:
+    server, time = FakeFhir(base="https://fhir.example.org/r4"), VirtualTime()
+    plan = study(tmp_path, f'url = "{server.base}"\n{said}')
+    began = time.now
+    with connect(server.base, plan, transport=server.transport, patience=time.patience()) as client:
+        for _ in range(11):
+            client.count("Observation", {})
+    assert time.now - began == pytest.approx(seconds)
 
 
 def test_bearer_without_a_file_is_a_configuration_error(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def connect(
             ca_file=_path(way.ca_file),
             client_cert_file=_path(way.client_cert_file),
             connections=plan.pull.connections,
+            requests_per_second=plan.pull.requests_per_second,
         ),
         section=section,
         may_send=may_send,

@@ -28,9 +28,6 @@ from fhir_msct.client.retry import FAILED, RETRIED, Gate, Patience, asked_wait
 from fhir_msct.client.unlogged import unlogged
 from fhir_msct.errors import MsctError, ServerFailed, ServerUnfit, Unreachable
 
-GUEST_REQUESTS = 5.0
-"""What a server that is not our own machine is asked to bear a second."""
-
 TIMEOUT = 75.0
 """Seconds: HAPI gives up on a search after 60, and says so."""
 
@@ -73,11 +70,11 @@ class Exchange:
         """
         self.origin, self._section, self._let_in = origin, section, False
         self.auth = auth or bearer(token)
-        self._patience, self._limits = patience, limits
         self.patience, self.limits = patience, limits
         self._on_sent, self._may_send = on_sent, may_send
-        self._gate = Gate(patience, None if origin.is_loopback else GUEST_REQUESTS)
-        way = {"transport": transport} if transport else (network or Network()).options()
+        network = network or Network()
+        self._gate = Gate(patience, None if origin.is_loopback else network.requests_per_second)
+        way = {"transport": transport} if transport else network.options()
         self._http = httpx.Client(
             **way,
             trust_env=False,
@@ -119,7 +116,7 @@ class Exchange:
         tried, renewed = 0, False
         while True:
             tried += 1
-            last = tried >= self._patience.tries
+            last = tried >= self.patience.tries
             enough = failing is not None and tried >= failing
             self._gate.wait()  # first: a token may not live as long as the server makes us wait
             authorization = self._authorization()
@@ -139,7 +136,7 @@ class Exchange:
                 if last or not later or not (repeat or reply.status == 429):
                     self._gate.close_for((wait or 0.0) if later else 0.0)
                     return reply
-            self._gate.close_for(self._patience.backoff(tried) if wait is None else wait)
+            self._gate.close_for(self.patience.backoff(tried) if wait is None else wait)
 
     @contextmanager
     def stream(
@@ -217,7 +214,7 @@ class Exchange:
         tried = 0
         while True:
             tried += 1
-            last = tried >= self._patience.tries
+            last = tried >= self.patience.tries
             try:
                 found = self._driven(last)
             except Unusable as error:
@@ -230,7 +227,7 @@ class Exchange:
                 found = None
             if isinstance(found, str):
                 return found
-            self._gate.close_for(self._patience.backoff(tried) if found is None else found)
+            self._gate.close_for(self.patience.backoff(tried) if found is None else found)
 
     def _driven(self, last: bool) -> str | float | None:
         """The header's value; else how long to wait (None: as long as we like) before the next try."""
@@ -268,10 +265,10 @@ class Exchange:
     def _body(self, response: httpx.Response, route: str) -> bytes:
         if response.status_code >= 300:
             try:
-                return read_body(response, self._limits)
+                return read_body(response, self.limits)
             except Unusable:
                 return b""
-        body = read_body(response, self._limits)
+        body = read_body(response, self.limits)
         if body:
             named = self._named(str(response.request.url))
             checked(body, response.headers.get("content-type", ""), route, named, self._key("url"))

@@ -21,6 +21,10 @@ GUEST_CONNECTIONS = 4
 """What a server is asked to bear at once, unless the study says otherwise."""
 
 
+GUEST_REQUESTS = 5.0
+"""What a server that is not our own machine is asked to bear a second, unless the study says otherwise."""
+
+
 class Network(Struct, frozen=True, kw_only=True):
     """What lies between, all of it optional."""
 
@@ -31,6 +35,8 @@ class Network(Struct, frozen=True, kw_only=True):
     """Our certificate and its private key in one file (PEM)."""
     connections: int = GUEST_CONNECTIONS
     """Open at once, at most."""
+    requests_per_second: float = GUEST_REQUESTS
+    """Sent to a server that is not our own machine, at most."""
 
     def options(self) -> dict[str, Any]:
         """What httpx has to be told; raises ConfigError where a file or an address cannot be used."""

@@ -19,11 +19,10 @@ from fhir_msct import plan as protocol
 from fhir_msct.archive.guest_book import GuestBook, uncleaned
 from fhir_msct.client import capability as capabilities
 from fhir_msct.client.connect import read_token, user_agent
-from fhir_msct.client.exchange import GUEST_REQUESTS
 from fhir_msct.client.failures import Declined
 from fhir_msct.client.many import LARGEST, Many, One
 from fhir_msct.client.marking import RUNS
-from fhir_msct.client.network import GUEST_CONNECTIONS
+from fhir_msct.client.network import GUEST_CONNECTIONS, GUEST_REQUESTS
 from fhir_msct.client.origin import Origin
 from fhir_msct.client.rest import Client
 from fhir_msct.client.retry import Patience
