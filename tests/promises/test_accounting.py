@@ -48,7 +48,10 @@ EXPORT = [
     observation("twice", effectiveDateTime="2024-03-06"),
     {"resourceType": "Encounter", "id": "e1"},
 ]
-"""Something for every way out of the reader."""
+"""Something for every way out of the reader; one key that stands twice comes to it."""
+
+LINES = [json.dumps(one) for one in EXPORT]
+LINES.append(json.dumps(observation("key")).replace('"value": 72', '"value": 71, "value": 72'))
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +59,7 @@ def pulled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study folder with the export in its archive."""
     home = tmp_path_factory.mktemp("pulled")
     (home / "export").mkdir()
-    lines = "".join(json.dumps(one) + "\n" for one in EXPORT)
-    (home / "export" / "all.ndjson").write_text(lines, "utf-8")
+    (home / "export" / "all.ndjson").write_text("\n".join(LINES), "utf-8")
     (home / "study").mkdir()
     (home / "study" / "study.toml").write_text('[study]\nid = "sums"\n', "utf-8")
     done = run(SOURCE.parent, "pull", str(home / "study"), "--from", str(home / "export"))
@@ -108,8 +110,9 @@ def test_every_resource_of_the_export_is_accounted_for(pulled: Path, tmp_path: P
         name: account["types"]["Observation"][name]
         for name in ("seen", "mapped", "set_aside", "out_of_scope")
     }
-    assert counts == {"seen": 8, "mapped": 1, "set_aside": 5, "out_of_scope": 2}
+    assert counts == {"seen": 9, "mapped": 1, "set_aside": 6, "out_of_scope": 2}
     assert account["set_aside"]["Observation"] == {
+        "key-twice": 1,
         "modifier": 1,
         "no-code": 1,
         "same-id": 2,
