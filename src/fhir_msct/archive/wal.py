@@ -25,11 +25,16 @@ class Frame(Struct, frozen=True):
     """0: of an earlier use of the same file; 2: of this one; 1: cannot be."""
     chained: bool
     """Whether it fits the checksum that the frame before it carries."""
+    commits: bool
+    """Whether it is the last of a transaction."""
     last: bool
 
 
 def damage(path: Path) -> str:
-    """What is damaged in a log, or the empty text; an unfinished write at its end is no damage."""
+    """What is damaged in a log, or the empty text; an unfinished write at its end is no damage.
+
+    Nor is what a transaction left that found no room, where a shorter one was written over its beginning.
+    """
     size = path.stat().st_size if path.is_file() else 0
     if size < _HEADER.size:
         return ""
@@ -46,7 +51,7 @@ def _judged(frames: Iterator[Frame]) -> str:
     broken = 0
     for frame in frames:
         fits = frame.chained and frame.salts_equal == 2
-        if frame.salts_equal == 1 or (broken and fits):
+        if frame.salts_equal == 1 or (broken and fits and frame.commits):
             return f"frame {broken or frame.number} of the log"
         if not fits and not broken:
             broken = frame.number
@@ -62,11 +67,11 @@ def _frames(
     exact = (size - _HEADER.size) % (_FRAME.size + page) == 0
     for number in range(1, count + 1):
         head, body = file.read(_FRAME.size), file.read(page)
-        _, _, salt_1, salt_2, one, two = _FRAME.unpack(head)
+        _, pages, salt_1, salt_2, one, two = _FRAME.unpack(head)
         equal = (salt_1 == salts[0]) + (salt_2 == salts[1])
         chained = equal == 2 and _summed(head[:8] + body, before, order) == (one, two)
         before = (one, two)
-        yield Frame(number, equal, chained, exact and number == count)
+        yield Frame(number, equal, chained, pages != 0, exact and number == count)
 
 
 def _summed(data: bytes, start: Sum, order: str) -> Sum:
