@@ -155,7 +155,7 @@ def test_what_is_held_lies_on_the_origin_and_below_the_base(link: str, base: str
 plain = st.text("abcXYZ019-_~", min_size=1, max_size=8)
 
 
-@settings(seeded, max_examples=400)
+@settings(seeded, max_examples=150)
 @given(st.sampled_from(BASES), st.lists(plain, max_size=4), st.text("ab=&,|:/1-", max_size=20))
 def test_what_lies_there_in_plain_words_is_held(base: str, steps: list[str], query: str) -> None:
     origin = Origin(base)
@@ -166,7 +166,7 @@ def test_what_lies_there_in_plain_words_is_held(base: str, steps: list[str], que
         assert origin.holds(url)
 
 
-@settings(seeded, max_examples=400)
+@settings(seeded, max_examples=150)
 @given(links.filter(str.isascii).filter(str.isprintable), st.sampled_from(BASES))
 @example("https://fhir.example.org@evil.test/r4", BASES[0])
 @example("/r4/../admin", BASES[0])
@@ -183,7 +183,7 @@ def test_wherever_a_server_sends_us_on_nothing_leaves_the_base(link: str, base: 
     assert [one for one in server.requests if not lies_below(str(one.url), base)] == []
 
 
-@settings(seeded, max_examples=400)
+@settings(seeded, max_examples=150)
 @given(links.filter(str.isascii).filter(str.isprintable), st.sampled_from(BASES))
 def test_wherever_a_next_link_leads_nothing_leaves_the_base(link: str, base: str) -> None:
     server = FakeFhir(base=base)

@@ -90,7 +90,7 @@ class HospitalAndStudy(RuleBasedStateMachine):
 
 TestHospitalAndStudy = HospitalAndStudy.TestCase
 TestHospitalAndStudy.settings = settings(
-    max_examples=200, stateful_step_count=25, deadline=None, derandomize=True
+    max_examples=140, stateful_step_count=25, deadline=None, derandomize=True
 )
 
 
