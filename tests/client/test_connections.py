@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Condition
 from typing import Any
 
 import httpx
@@ -12,6 +12,7 @@ import pytest
 from fhir_msct import plan as plans
 from fhir_msct.tasks.pull import pull
 from lib.fake_fhir import FakeFhir, observation, patient
+from lib.loopback import serving
 from lib.virtual_time import VirtualTime
 
 WHO = [f"p{number:03}" for number in range(300)]
@@ -82,13 +83,8 @@ class Visit(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def door() -> Iterator[Door]:
-    server = Door()
-    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Door()) as server:
+        yield server
 
 
 @pytest.mark.parametrize(

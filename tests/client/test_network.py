@@ -21,6 +21,7 @@ from fhir_msct.client.connect import connect
 from fhir_msct.client.network import Network
 from fhir_msct.errors import ConfigError, Unreachable
 from fhir_msct.sandbox import Sandbox
+from lib.loopback import serving
 from lib.virtual_time import VirtualTime
 
 METADATA = b'{"resourceType":"CapabilityStatement","fhirVersion":"4.0.1"}'
@@ -175,12 +176,8 @@ def test_nothing_older_than_tls_1_2_is_spoken() -> None:
 def proxy() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
     server.seen = []  # type: ignore[attr-defined]
-    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(server):
+        yield server
 
 
 def test_a_proxy_is_used_where_the_study_names_it(tmp_path: Path, proxy: Any) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import httpx
@@ -25,6 +24,7 @@ from fhir_msct.errors import ConfigError, MsctError, exit_code
 from fhir_msct.mapping.library import Mapping
 from fhir_msct.sandbox import Faults, Registration, Sandbox, Smart
 from fhir_msct.tasks.pull import PullReport, pull
+from lib.loopback import serving
 from push.small_trial import Trial, lines, resources
 from push.wires import Wire
 
@@ -259,13 +259,8 @@ class Listening(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def listener() -> Iterator[Listener]:
-    server = Listener()
-    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Listener()) as server:
+        yield server
 
 
 class Leading(Wire):

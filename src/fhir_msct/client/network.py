@@ -20,7 +20,6 @@ OLDEST = ssl.TLSVersion.TLSv1_2
 GUEST_CONNECTIONS = 4
 """What a server is asked to bear at once, unless the study says otherwise."""
 
-
 GUEST_REQUESTS = 5.0
 """What a server that is not our own machine is asked to bear a second, unless the study says otherwise."""
 

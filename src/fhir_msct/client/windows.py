@@ -36,9 +36,6 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 SHORTEST = timedelta(seconds=2)
 """What is not parted by time any more."""
 
-NOBODY = "nobody-of-this-id"
-"""A patient who is nowhere: what is found for them is found for everybody."""
-
 TRIES = 3
 """How often a window is read before it counts as not provable."""
 

@@ -12,12 +12,12 @@ from fhir_msct.archive.runs import Window as Open
 from fhir_msct.client import capability as capabilities
 from fhir_msct.client.failures import Declined, PageGone, Shut, Unusable
 from fhir_msct.client.pages import Page
+from fhir_msct.client.probes import NOBODY
 from fhir_msct.client.rest import Client
 from fhir_msct.client.retry import FAILED
 from fhir_msct.client.windows import (
     LARGEST,
     LARGEST_OF_ONE,
-    NOBODY,
     TRIES,
     Gauge,
     Window,
